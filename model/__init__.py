@@ -1,0 +1,1 @@
+"""The codec: pictures to bytes and back. No HTTP, settings, environment or global state."""
