@@ -1,0 +1,195 @@
+"""Checkpoint files to codecs.
+
+A checkpoint NAME is two files in one folder: `NAME.safetensors`, the tensors of `model.freeze.freeze` with the
+config in its metadata, and `NAME.json`, the card: the weights' SHA-256, a golden vector, and where the
+checkpoint comes from. The first 8 hexadecimal digits of the SHA-256 are the model id that files carry.
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from model.codec import Codec
+from model.config import CodecConfig
+from model.errors import CheckpointFormatError, CheckpointNotFoundError, CwicError, SelfTestError
+from model.types import Limits, ModelInfo, Pixels
+
+DEFAULT_MODEL_DIR = Path(__file__).parent / "weights"
+DEFAULT_MODEL = "cwic"
+_GOLDEN_SHAPE = (96, 80, 3)
+_GOLDEN_QUALITY = 60.0
+
+
+def available(model_dir: Path = DEFAULT_MODEL_DIR) -> tuple[str, ...]:
+    """The names of the checkpoints in a folder, the default first."""
+    names = sorted(path.stem for path in model_dir.glob("*.safetensors"))
+    return tuple(sorted(names, key=lambda name: name != DEFAULT_MODEL))
+
+
+def load_codec(
+    name: str = DEFAULT_MODEL,
+    *,
+    model_dir: Path = DEFAULT_MODEL_DIR,
+    device: str = "auto",
+    dtype: str = "auto",
+    limits: Limits | None = None,
+) -> Codec:
+    """Load a checkpoint onto a device and prove with its golden vector that files decode there as they should.
+
+    Args:
+        name: checkpoint name.
+        model_dir: folder that holds it.
+        device: `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`.
+        dtype: of the pixel path: `auto`, `float32` or `bfloat16`.
+        limits: largest pictures; the defaults of `Limits` if None.
+
+    Raises:
+        CheckpointNotFoundError: no such checkpoint.
+        CheckpointFormatError: files that are damaged or do not belong together, or a device that does not exist.
+        SelfTestError: the golden vector decodes to other codes here.
+    """
+    weights_path, card_path = model_dir / f"{name}.safetensors", model_dir / f"{name}.json"
+    try:
+        data, card_text = weights_path.read_bytes(), card_path.read_text()
+    except OSError as exc:
+        known = ", ".join(available(model_dir)) or "none"
+        raise CheckpointNotFoundError(
+            f"checkpoint {name!r} cannot be read from {model_dir} (there: {known}): {exc}"
+        ) from exc
+    sha256 = hashlib.sha256(data).hexdigest()
+    card = _parse_card(card_text, card_path)
+    if card["sha256"] != sha256:
+        raise CheckpointFormatError(f"{weights_path} has SHA-256 {sha256}, its card says {card['sha256']}")
+    chosen = resolve_device(device)
+    codec = _build(data, weights_path, name, sha256, chosen, resolve_dtype(dtype, chosen), limits or Limits())
+    _self_test(codec, card)
+    return codec
+
+
+def save_checkpoint(
+    tensors: dict[str, Tensor], config: CodecConfig, path: Path, *, card: dict[str, Any]
+) -> ModelInfo:
+    """Write a checkpoint's two files; `path` has no suffix, `card` says where the weights come from."""
+    weights_path = path.with_suffix(".safetensors")
+    data = safetensors.torch.save(tensors, metadata={"config": config.to_json()})
+    sha256 = hashlib.sha256(data).hexdigest()
+    codec = _build(data, weights_path, path.name, sha256, torch.device("cpu"), torch.float32, Limits())
+    golden = codec.encode(golden_picture(), quality=_GOLDEN_QUALITY)
+    levels, codes = codec.decode_codes(golden)
+    full = {
+        "name": path.name,
+        "sha256": sha256,
+        "golden": base64.b64encode(golden).decode(),
+        "golden_codes_sha256": _digest(levels, codes),
+        "config": json.loads(config.to_json()),
+        **card,
+    }
+    weights_path.write_bytes(data)
+    path.with_suffix(".json").write_text(json.dumps(full, indent=2) + "\n")
+    return codec.info
+
+
+def golden_picture() -> Pixels:
+    """A synthetic picture with edges, a gradient and texture, uint8; for self-tests and warming up."""
+    y, x, channel = np.meshgrid(*(np.arange(n) for n in _GOLDEN_SHAPE), indexing="ij")
+    texture = (x * x * 7 + y * y * 13 + x * y * 3 + channel * 50) % 97
+    edges = 80 * ((x // 24 + y // 32) % 2)
+    picture: Pixels = (texture * (x > 40) // 2 + edges + y // 2 + 10 * channel).astype(np.uint8)
+    return picture
+
+
+def resolve_device(device: str) -> torch.device:
+    """The torch device of a setting; raises CheckpointFormatError for one that does not exist here."""
+    if device == "auto":
+        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    kind, _, index = device.partition(":")
+    number = int(index) if index.isdecimal() else 0
+    if device == "cpu":
+        return torch.device("cpu")
+    if kind != "cuda" or (index and not index.isdecimal()):
+        raise CheckpointFormatError(f"device is auto, cpu, cuda or cuda:N, got {device!r}")
+    if number >= torch.cuda.device_count():
+        raise CheckpointFormatError(
+            f"device {device!r}: this machine has {torch.cuda.device_count()} CUDA devices"
+        )
+    return torch.device("cuda", number)
+
+
+def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """The pixel path's precision; bfloat16 is chosen where the hardware has matrix units for it."""
+    if dtype == "auto":
+        return torch.bfloat16 if device.type == "cuda" or _cpu_has_amx() else torch.float32
+    if dtype not in ("float32", "bfloat16"):
+        raise CheckpointFormatError(f"dtype is auto, float32 or bfloat16, got {dtype!r}")
+    return torch.float32 if dtype == "float32" else torch.bfloat16
+
+
+def _cpu_has_amx() -> bool:
+    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+
+
+def _build(
+    data: bytes,
+    path: Path,
+    name: str,
+    sha256: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    limits: Limits,
+) -> Codec:
+    try:
+        length = int.from_bytes(data[:8], "little")
+        metadata = json.loads(data[8 : 8 + length])["__metadata__"]
+        config = CodecConfig.from_json(metadata["config"])
+        tensors = safetensors.torch.load(data)
+        info = ModelInfo(
+            name=name,
+            profile=config.profile,
+            model_id=sha256[:8],
+            sha256=sha256,
+            parameters=sum(
+                t.numel() for n, t in tensors.items() if not n.startswith(("tables.", "saturation"))
+            ),
+            size=len(data),
+            device=str(device),
+            dtype=str(dtype).removeprefix("torch."),
+        )
+        return Codec(config, tensors, info, limits=limits)
+    except (SafetensorError, ValueError, KeyError, RuntimeError, AssertionError) as exc:
+        raise CheckpointFormatError(f"{path} is not a checkpoint of this program: {exc}") from exc
+
+
+def _parse_card(text: str, path: Path) -> dict[str, Any]:
+    try:
+        card = json.loads(text)
+        base64.b64decode(card["golden"], validate=True)
+        if not isinstance(card["sha256"], str) or not isinstance(card["golden_codes_sha256"], str):
+            raise TypeError("digests are text")
+    except (ValueError, KeyError, TypeError, binascii.Error) as exc:
+        raise CheckpointFormatError(f"{path} is not a model card: {exc!r}") from exc
+    return dict(card)
+
+
+def _self_test(codec: Codec, card: dict[str, Any]) -> None:
+    try:
+        found = _digest(*codec.decode_codes(base64.b64decode(card["golden"])))
+    except CwicError as exc:
+        raise SelfTestError(f"the golden vector of {codec.info.name} does not decode here: {exc}") from exc
+    if found != card["golden_codes_sha256"]:
+        raise SelfTestError(f"the golden vector of {codec.info.name} decodes to other codes here")
+
+
+def _digest(levels: Tensor, codes: Tensor) -> str:
+    digest = hashlib.sha256()
+    for tensor in (levels, codes):
+        digest.update(tensor.to(torch.int32).numpy().astype("<i4").tobytes())
+    return digest.hexdigest()

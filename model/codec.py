@@ -1,0 +1,319 @@
+"""Pictures to .cwic files and back."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from model import bitstream, lossless
+from model.bitstream import QUALITY_STEPS, Container, SectionType
+from model.coding import SymbolCoder
+from model.config import BLOCK, CELL, CodecConfig
+from model.context import LEVEL_SCALE
+from model.errors import NoImportanceMapError, ParameterError, WrongModelError
+from model.network import level_centre, padded_size
+from model.transforms import ANALYSIS_MARGIN, SYNTHESIS_MARGIN, Analysis, Synthesis, branch_to
+from model.types import FileInfo, Limits, ModelInfo, Pixels
+
+_BAND_PIXELS = 1_500_000  # pictures are transformed in bands of about this size, to bound memory
+_Transform = TypeVar("_Transform", Analysis, Synthesis)
+
+
+class Codec:
+    """One checkpoint, ready to code. Frozen after construction; safe to use from several threads.
+
+    Everything that feeds a probability is integer arithmetic, so that a file decodes to the same codes on every
+    machine. The pixel path is floating point: pixels may differ by one level between machines.
+    """
+
+    def __init__(
+        self,
+        config: CodecConfig,
+        weights: Mapping[str, Tensor],
+        info: ModelInfo,
+        *,
+        limits: Limits,
+    ) -> None:
+        """Take the tensors that `model.freeze.freeze` made, onto the device and into the dtype of `info`."""
+        self.config = config
+        self.limits = limits
+        self._info = info
+        self._device = torch.device(info.device)
+        dtype = getattr(torch, info.dtype)
+        self._analysis = _transform(Analysis(config), "analysis.", weights, self._device, dtype)
+        self._synthesis = _transform(Synthesis(config), "synthesis.", weights, self._device, dtype)
+        self._log_gain = weights["log_gain"].to(self._device)
+        self._symbols = SymbolCoder(config, weights, log_gain=self._log_gain, device=self._device)
+
+    @property
+    def info(self) -> ModelInfo:
+        """The checkpoint behind it."""
+        return self._info
+
+    def encode(self, array: Pixels, *, quality: float = 50) -> bytes:
+        """A .cwic file of a picture, uint8 [H, W, 3] or [H, W, 4], at quality 1 to 100.
+
+        Raises:
+            ParameterError: quality or array out of range.
+            LimitError: the picture is larger than the codec's limits.
+        """
+        return self.encode_batch([array], quality=quality)[0]
+
+    def encode_batch(self, arrays: Sequence[Pixels], *, quality: float = 50) -> list[bytes]:
+        """As `encode`, for pictures of one size at once; each file is the same as on its own."""
+        position = _quality_position(quality)
+        for array in arrays:
+            self._check_picture(array)
+        if len({array.shape[:2] for array in arrays}) > 1:
+            raise ParameterError("pictures of a batch must have one size")
+        with torch.inference_mode():
+            x = self._to_tensor(arrays)
+            y, levels = self._analyse(x, position)
+            payloads, _ = self._symbols.encode(levels, y, self._quality_grid(x, position))
+        return [
+            self._smallest_file(array, parts, position) for array, parts in zip(arrays, payloads, strict=True)
+        ]
+
+    def decode(self, data: bytes) -> Pixels:
+        """The picture of a .cwic file, uint8 [H, W, 3] or [H, W, 4].
+
+        Raises:
+            FileError: the file is damaged, or was made with another checkpoint.
+            LimitError: the picture is larger than the codec's limits.
+        """
+        return self.decode_batch([data])[0]
+
+    def decode_batch(self, files: Sequence[bytes]) -> list[Pixels]:
+        """As `decode`, for files of one size and quality at once; each picture has the codes it has on its own."""
+        containers = [bitstream.unpack(data, limits=self.limits) for data in files]
+        if len({(c.width, c.height, c.quality, c.profile) for c in containers}) > 1:
+            raise ParameterError("files of a batch must have one size, quality and profile")
+        height, width = containers[0].height, containers[0].width
+        if containers[0].profile == "stored":
+            samples = [
+                lossless.unpack(c.sections[SectionType.STORED], (height, width, 3)) for c in containers
+            ]
+            return [_with_alpha(picture, c) for picture, c in zip(samples, containers, strict=True)]
+        with torch.inference_mode():
+            levels, codes = self._decode_codes(containers)
+            x_hat = self._synthesise(codes, levels, containers[0].quality)
+            pixels = (x_hat[:, :, :height, :width] * 255).round_().clamp_(0, 255).to(torch.uint8)
+            pictures = pixels.permute(0, 2, 3, 1).cpu().contiguous().numpy()
+        return [_with_alpha(picture, c) for picture, c in zip(pictures, containers, strict=True)]
+
+    def decode_codes(self, data: bytes) -> tuple[Tensor, Tensor]:
+        """A file's importance levels and codes, int64 [1, h/2, w/2] and [channels, h, w]: equal on every machine."""
+        container = bitstream.unpack(data, limits=self.limits)
+        if container.profile == "stored":
+            raise NoImportanceMapError("a stored picture has no codes")
+        with torch.inference_mode():
+            levels, codes = self._decode_codes([container])
+        return levels[0].cpu(), codes[0].cpu()
+
+    def importance_map(self, source: Pixels | bytes, *, quality: float = 50) -> Pixels:
+        """How many channels are kept where, uint8 [H, W] of the picture's size; 255 means all.
+
+        Of a picture, at the given quality; or of a .cwic file, where it is read without decoding the codes.
+
+        Raises:
+            FileError: see `decode`; NoImportanceMapError for a picture that was stored as it is.
+            ParameterError, LimitError: see `encode`.
+        """
+        with torch.inference_mode():
+            if isinstance(source, bytes):
+                container = bitstream.unpack(source, limits=self.limits)
+                self._check_model(container)
+                height, width = container.height, container.width
+                levels = self._decode_maps([container])
+            else:
+                self._check_picture(source)
+                height, width = source.shape[:2]
+                _, levels = self._analyse(self._to_tensor([source]), _quality_position(quality))
+            grey = (levels[0, 0] * 255 // self.config.levels).to(torch.uint8)
+            full = grey.repeat_interleave(CELL, 0).repeat_interleave(CELL, 1)[:height, :width]
+        out: Pixels = full.cpu().contiguous().numpy()
+        return out
+
+    def inspect(self, data: bytes) -> FileInfo:
+        """The facts of a file's header; every checksum is verified, nothing is decoded. Raises FileError."""
+        return bitstream.inspect(data)
+
+    def _check_picture(self, array: Pixels) -> None:
+        if array.ndim != 3 or array.shape[2] not in (3, 4) or array.dtype != np.uint8 or not array.size:
+            raise ParameterError(f"expected uint8 HxWx3 or HxWx4, got {array.dtype} {array.shape}")
+        bitstream.check_size(array.shape[1], array.shape[0], limits=self.limits)
+
+    def _check_model(self, container: Container) -> None:
+        if container.profile == "stored":
+            raise NoImportanceMapError("a stored picture has no importance map")
+        if container.model_id.hex() != self._info.model_id:
+            raise WrongModelError(
+                f"the file needs model {container.model_id.hex()}, this is {self._info.model_id} ({self._info.name})"
+            )
+
+    def _to_tensor(self, arrays: Sequence[Pixels]) -> Tensor:
+        """Padded RGB in -0.5..0.5, float32 [B, 3, H, W], channels last."""
+        height, width = padded_size(*arrays[0].shape[:2])
+        stack = np.stack(
+            [
+                np.pad(a[..., :3], ((0, height - a.shape[0]), (0, width - a.shape[1]), (0, 0)), mode="edge")
+                for a in arrays
+            ]
+        )
+        return (torch.from_numpy(stack).to(self._device).float() / 255 - 0.5).permute(0, 3, 1, 2)
+
+    def _quality_grid(self, x: Tensor, position: int) -> Tensor:
+        """The quality plane as integers, one value for each cell of the importance map."""
+        shape = (len(x), 1, x.shape[2] // CELL, x.shape[3] // CELL)
+        return torch.full(shape, position, dtype=torch.int64, device=self._device)
+
+    def _gain(self, position: int) -> Tensor:
+        """The quantiser's gain, see `Network.gain`; [1, channels, 1, 1]."""
+        config = self.config
+        ratio = config.lambda_max / config.lambda_min
+        step = math.sqrt(6 / (config.lambda_min * ratio ** (position / QUALITY_STEPS) * math.log(2)))
+        return 255 / step * torch.exp(self._log_gain).view(1, -1, 1, 1)
+
+    def _analyse(self, x: Tensor, position: int) -> tuple[Tensor, Tensor]:
+        """Scaled latents, float32 [B, channels, h, w], and levels, int64 [B, 1, h/2, w/2]."""
+        gain = self._gain(position)
+
+        def band(part: Tensor) -> tuple[Tensor, Tensor]:
+            quality = torch.full((), position / QUALITY_STEPS, device=self._device)
+            grid = quality.expand(len(part), 1, part.shape[2] // BLOCK, part.shape[3] // BLOCK)
+            y, importance = self._analysis(part, grid)
+            return y * gain, (1 + importance * (self.config.levels - 1)).round().long()
+
+        y, levels = _in_bands(band, [x], [1], margin=ANALYSIS_MARGIN, scales=(BLOCK, CELL))
+        return y, levels
+
+    def _decode_maps(self, containers: Sequence[Container]) -> Tensor:
+        height, width = padded_size(containers[0].height, containers[0].width)
+        shape = (len(containers), 1, height // CELL, width // CELL)
+        quality = torch.full(shape, containers[0].quality, dtype=torch.int64, device=self._device)
+        return self._symbols.decode_map([c.sections[SectionType.MAP] for c in containers], quality)
+
+    def _decode_codes(self, containers: Sequence[Container]) -> tuple[Tensor, Tensor]:
+        """Levels, int64 [B, 1, h/2, w/2], and codes, int64 [B, channels, h, w]."""
+        for container in containers:
+            self._check_model(container)
+        levels = self._decode_maps(containers)
+        quality = torch.full_like(levels, containers[0].quality)
+        return levels, self._symbols.decode_codes([c.codes() for c in containers], levels, quality)
+
+    def _synthesise(self, codes: Tensor, levels: Tensor, position: int) -> Tensor:
+        """The picture, about 0..1, float32 [B, 3, H, W]."""
+        gain = self._gain(position)
+
+        def band(part: Tensor, level_part: Tensor) -> tuple[Tensor]:
+            grid = functional.interpolate(level_part.float(), scale_factor=2, mode="nearest")
+            quality = torch.full_like(grid, position / QUALITY_STEPS)
+            plane = (grid - level_centre(self.config)) / LEVEL_SCALE
+            return (self._synthesis(part.float() / gain, plane, quality),)
+
+        return _in_bands(band, [codes, levels], [BLOCK, CELL], margin=SYNTHESIS_MARGIN, scales=(1,))[0]
+
+    def _smallest_file(self, array: Pixels, payloads: Sequence[bytes], position: int) -> bytes:
+        """The coded file, or the stored one where that is smaller."""
+        height, width, channels = array.shape
+        alpha = {} if channels == 3 else {SectionType.ALPHA: lossless.pack(array[..., 3:])}
+        coded = {SectionType.MAP: payloads[0], **alpha}
+        coded |= {SectionType.CODES + k: payload for k, payload in enumerate(payloads[1:])}
+        file = bitstream.pack(
+            Container(
+                width=width,
+                height=height,
+                profile=self.config.profile,
+                model_id=bytes.fromhex(self._info.model_id),
+                quality=position,
+                has_alpha=channels == 4,
+                sections=coded,
+            )
+        )
+        samples = lossless.pack_below(array[..., :3], limit=len(file))
+        if samples is None:
+            return file
+        stored = bitstream.pack(
+            Container(
+                width=width,
+                height=height,
+                profile="stored",
+                model_id=bytes(4),
+                quality=0,
+                has_alpha=channels == 4,
+                sections={SectionType.STORED: samples, **alpha},
+            )
+        )
+        return min(file, stored, key=len)
+
+
+def _transform(
+    module: _Transform, prefix: str, weights: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype
+) -> _Transform:
+    """Load a transform's weights and freeze it."""
+    state = {name.removeprefix(prefix): t for name, t in weights.items() if name.startswith(prefix)}
+    module.load_state_dict(state)
+    module.requires_grad_(False).eval().to(device)
+    branch_to(module, dtype)
+    for parameter in module.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return module
+
+
+def _quality_position(quality: float) -> int:
+    """Where a quality of 1 to 100 lies on the quality axis; raises ParameterError."""
+    if not 1 <= quality <= 100:
+        raise ParameterError(f"quality is 1 to 100, got {quality}")
+    return round((quality - 1) / 99 * QUALITY_STEPS)
+
+
+def _in_bands(
+    transform: Callable[..., tuple[Tensor, ...]],
+    inputs: Sequence[Tensor],
+    units: Sequence[int],
+    *,
+    margin: int,
+    scales: Sequence[int],
+) -> tuple[Tensor, ...]:
+    """Apply a transform to bands of rows and join the results, so that memory stays bounded.
+
+    Every band is computed with `margin` more pixel rows on each side, which cover all that its own rows depend on.
+
+    Args:
+        transform: from a band of each input to a band of each output.
+        inputs: [B, C, H / unit, W / unit], H and W in pixels.
+        units: pixels for one row of each input.
+        margin: in pixels.
+        scales: pixels for one row of each output.
+    """
+    height, width = inputs[0].shape[2] * units[0], inputs[0].shape[3] * units[0]
+    rows = max(_BAND_PIXELS // (width * CELL), 8) * CELL
+    if height <= rows + margin:
+        return transform(*inputs)
+    bands = []
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        first, last = max(top - margin, 0), min(bottom + margin, height)
+        parts = transform(
+            *(x[:, :, first // unit : last // unit] for x, unit in zip(inputs, units, strict=True))
+        )
+        bands.append(
+            [
+                part[:, :, (top - first) // scale : (bottom - first) // scale].clone()
+                for part, scale in zip(parts, scales, strict=True)
+            ]
+        )
+    return tuple(torch.cat(column, 2) for column in zip(*bands, strict=True))
+
+
+def _with_alpha(rgb: Pixels, container: Container) -> Pixels:
+    """The picture with its alpha plane, if the file has one."""
+    if not container.has_alpha:
+        return rgb
+    alpha = lossless.unpack(container.sections[SectionType.ALPHA], (container.height, container.width, 1))
+    return np.concatenate([rgb, alpha], 2)

@@ -1,0 +1,277 @@
+"""Codes to payloads and back: the importance map first, then the channel groups, one payload each.
+
+Encoding and decoding are one walk over the same passes; only the coder's direction differs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.config import CodecConfig
+from model.context import LEVEL_SCALE, group_specs, pass_grid
+from model.entropy import (
+    FRACTIONS,
+    UNARY,
+    Coder,
+    Decoder,
+    Encoder,
+    Ints,
+    SymbolTables,
+    code_symbols,
+    split_mean,
+)
+from model.errors import SectionError
+from model.integer import (
+    ACTIVATION_ONE,
+    CODE_LIMIT,
+    IntegerGroup,
+    Plane,
+    code_activations,
+    inside_plane,
+    padded_rows,
+)
+from model.network import level_centre
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Grid:
+    """Where a group is coded, for a batch of pictures.
+
+    Attributes:
+        shape: pictures, rows, columns.
+        side: side planes.
+        inside: `inside_plane` of the grid.
+        kept: how many channels are kept at each position, int64 [B * rows * columns].
+    """
+
+    shape: tuple[int, int, int]
+    side: Plane
+    inside: Plane
+    kept: Tensor
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Alphabet:
+    """The symbols of a group, and how they are chosen.
+
+    Attributes:
+        low: smallest symbol.
+        high: largest symbol.
+        tables: probabilities of the decisions.
+        weight: bits that a squared error of 1 is worth when choosing, float32 [size]; None rounds to nearest.
+    """
+
+    low: int
+    high: int
+    tables: SymbolTables
+    weight: Floats | None = None
+
+
+class SymbolCoder:
+    """Codes importance maps and codes with one checkpoint's integer models. Frozen after construction."""
+
+    def __init__(
+        self, config: CodecConfig, weights: Mapping[str, Tensor], *, log_gain: Tensor, device: torch.device
+    ) -> None:
+        """Take the integer part of a checkpoint; names as `model.freeze.freeze` writes them."""
+        self.config = config
+        self.device = device
+        map_spec, code_specs = group_specs(config)
+        self._map = IntegerGroup(map_spec, _part(weights, "map."), device=device)
+        self._codes = [
+            IntegerGroup(spec, _part(weights, f"codes.{k}."), device=device)
+            for k, spec in enumerate(code_specs)
+        ]
+        self._saturation = weights["saturation"].to(device)
+        order = weights["tables.escape_order"].numpy()
+        code_tables = SymbolTables(weights["tables.codes"].numpy(), order)
+        map_tables = SymbolTables(weights["tables.map"].numpy(), order)
+        low = 1 - level_centre(config)
+        self._map_alphabet = Alphabet(low=low, high=low + config.levels - 1, tables=map_tables)
+        weight = (config.rdo * 2 / np.log(2) * torch.exp(-2 * log_gain)).float().cpu().numpy()
+        self._code_alphabets = [
+            Alphabet(
+                low=-CODE_LIMIT,
+                high=CODE_LIMIT,
+                tables=code_tables,
+                weight=weight[spec.start : spec.start + spec.size] if config.rdo else None,
+            )
+            for spec in code_specs
+        ]
+
+    def encode(self, levels: Tensor, y: Tensor, quality: Tensor) -> tuple[list[list[bytes]], Tensor]:
+        """Quantise and code.
+
+        Args:
+            levels: the importance map, 1..L, int64 [B, 1, h/2, w/2].
+            y: latents times the quantiser's gain, float32 [B, channels, h, w].
+            quality: 0..4096, int64 [B, 1, h/2, w/2].
+
+        Returns:
+            For each picture its payloads, map first, and the codes chosen, int64 [B, channels, h, w].
+        """
+        batch = len(levels)
+        map_coders = [Encoder() for _ in range(batch)]
+        self._code_map(map_coders, quality, levels)
+        coders = [[Encoder() for _ in range(batch)] for _ in self._codes]
+        codes = self._code_groups(coders, levels, quality, y.permute(0, 2, 3, 1).cpu().numpy())
+        return [
+            [coder.finish() for coder in column] for column in zip(map_coders, *coders, strict=True)
+        ], codes
+
+    def decode_map(self, payloads: Sequence[bytes], quality: Tensor) -> Tensor:
+        """The importance maps, int64 [B, 1, h/2, w/2]; raises PayloadError."""
+        coders = [Decoder(payload) for payload in payloads]
+        levels = self._code_map(coders, quality, None)
+        for coder in coders:
+            coder.finish()
+        return levels
+
+    def decode_codes(self, payloads: Sequence[Sequence[bytes]], levels: Tensor, quality: Tensor) -> Tensor:
+        """The codes, int64 [B, channels, h, w], of each picture's group payloads; raises FileError."""
+        groups = len(self._codes)
+        if any(len(parts) != groups for parts in payloads):
+            raise SectionError(
+                f"expected {groups} sections of codes, got {[len(parts) for parts in payloads]}"
+            )
+        coders = [[Decoder(parts[k]) for parts in payloads] for k in range(groups)]
+        codes = self._code_groups(coders, levels, quality, None)
+        for coder in (coder for column in coders for coder in column):
+            coder.finish()
+        return codes
+
+    def _code_map(self, coders: Sequence[Coder], quality: Tensor, levels: Tensor | None) -> Tensor:
+        batch, _, height, width = quality.shape
+        grid = Grid(
+            shape=(batch, height, width),
+            side=Plane.of(quality),
+            inside=inside_plane(batch, height, width, device=self.device),
+            kept=torch.ones(quality.numel(), dtype=torch.int64, device=self.device),
+        )
+        values = None
+        if levels is not None:
+            values = (levels - level_centre(self.config)).permute(0, 2, 3, 1).float().cpu().numpy()
+        codes, _ = self._code_group(self._map, self._map_alphabet, coders, grid, [], values)
+        return codes + level_centre(self.config)
+
+    def _code_groups(
+        self, coders: Sequence[Sequence[Coder]], levels: Tensor, quality: Tensor, y: Floats | None
+    ) -> Tensor:
+        levels8 = levels.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        quality8 = quality.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        batch, _, height, width = levels8.shape
+        level_plane = (levels8 - level_centre(self.config)) * (ACTIVATION_ONE // LEVEL_SCALE)
+        grid = Grid(
+            shape=(batch, height, width),
+            side=Plane.of(torch.cat([level_plane, quality8], 1)),
+            inside=inside_plane(batch, height, width, device=self.device),
+            kept=levels8.flatten() * self.config.step,
+        )
+        previous: list[Plane] = []
+        out = []
+        for group, alphabet, group_coders in zip(self._codes, self._code_alphabets, coders, strict=True):
+            start = group.spec.start
+            values = None if y is None else y[..., start : start + group.spec.size]
+            codes, plane = self._code_group(group, alphabet, group_coders, grid, previous, values)
+            previous.append(plane)
+            out.append(codes)
+        return torch.cat(out, 1)
+
+    def _code_group(
+        self,
+        group: IntegerGroup,
+        alphabet: Alphabet,
+        coders: Sequence[Coder],
+        grid: Grid,
+        previous: Sequence[Plane],
+        y: Floats | None,
+    ) -> tuple[Tensor, Plane]:
+        """The codes, int64 [B, size, rows, columns], and their activations; from `y` [B, rows, columns, size]."""
+        spec = group.spec
+        batch, height, width = grid.shape
+        steps = pass_grid(spec.pattern, height, width, device=self.device).flatten().repeat(batch)
+        steps[grid.kept <= spec.start] = -1
+        out = torch.zeros(batch * height * width, spec.size, dtype=torch.int64, device=self.device)
+        local = Plane.of(torch.zeros(batch, 2 * spec.size, height, width, device=self.device))
+        for step in range(spec.passes):
+            positions = torch.nonzero(steps == step)[:, 0]
+            rows = padded_rows(positions, height, width)
+            mean, scale = group.predict(
+                step, rows, side=grid.side, previous=previous, local=local, inside=grid.inside
+            )
+            active = torch.arange(spec.size, device=self.device) + spec.start < grid.kept[positions, None]
+            at = positions.cpu().numpy()
+            codes = _code_pass(
+                coders,
+                alphabet,
+                picture=at // (height * width),
+                active=active.cpu().numpy(),
+                mean=mean.cpu().numpy(),
+                scale=scale.cpu().numpy(),
+                y=None if y is None else y.reshape(-1, spec.size)[at],
+            )
+            found = torch.from_numpy(codes).to(self.device)
+            out[positions] = found
+            local.rows[rows] = code_activations(found, self._saturation)
+        return out.reshape(batch, height, width, -1).permute(0, 3, 1, 2), local
+
+
+def _code_pass(
+    coders: Sequence[Coder],
+    alphabet: Alphabet,
+    *,
+    picture: NDArray[np.int64],
+    active: NDArray[np.bool_],
+    mean: Ints,
+    scale: Ints,
+    y: Floats | None,
+) -> NDArray[np.int64]:
+    """Code one pass of all pictures: codes [N, size], zero where not active; inputs [N] and [N, size]."""
+    codes = np.zeros(mean.shape, np.int64)
+    for index, coder in enumerate(coders):
+        own = slice(*np.searchsorted(picture, [index, index + 1]))
+        kept = active[own]
+        means, scales = mean[own][kept], scale[own][kept]
+        values = None
+        if y is not None:
+            weight = None if alphabet.weight is None else np.broadcast_to(alphabet.weight, kept.shape)[kept]
+            values = choose(y[own][kept], means, scales, alphabet, weight)
+        codes[own][kept] = code_symbols(
+            coder,
+            alphabet.tables,
+            mean=means,
+            scale=scales,
+            low=alphabet.low,
+            high=alphabet.high,
+            values=values,
+        )
+    return codes
+
+
+def choose(y: Floats, mean: Ints, scale: Ints, alphabet: Alphabet, weight: Floats | None) -> Ints:
+    """The nearest symbol, or the next one towards zero where that saves more bits than it costs, [N]."""
+    nearest = np.clip(np.rint(y), alphabet.low, alphabet.high)
+    if weight is not None:
+        smaller = nearest - np.sign(nearest)
+        centre, fraction = split_mean(mean)
+        row = scale * FRACTIONS + fraction
+        bits = alphabet.tables.costs
+        saved = bits[row, _column(nearest - centre)] - bits[row, _column(smaller - centre)]
+        lost = weight * ((y - smaller) ** 2 - (y - nearest) ** 2)
+        nearest = np.where(saved > lost, smaller, nearest)
+    return nearest.astype(np.int32)
+
+
+def _column(distance: NDArray[np.floating]) -> NDArray[np.intp]:
+    column: NDArray[np.intp] = np.clip(distance, -UNARY - 1, UNARY + 1).astype(np.intp) + UNARY + 1
+    return column
+
+
+def _part(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}

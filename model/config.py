@@ -1,0 +1,78 @@
+"""What makes one codec differ from another: one frozen object, validated and stored in the checkpoint."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+
+from model.errors import CheckpointFormatError
+
+BLOCK = 8  # pixels between two codes, in each direction
+CELL = 16  # pixels between two levels of the importance map; pictures are padded to a multiple of it
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodecConfig:
+    """The architecture and the range of one codec.
+
+    Attributes:
+        profile: name of the method; `cwic` is the only one so far.
+        channels: codes at each location, ordered by importance.
+        levels: of the importance map; level l keeps the first l * channels / levels codes.
+        groups: how many channels are coded together; their sum is `channels`.
+        stem_width: width of the layers at 1/4 resolution.
+        trunk_width: width of the layers at 1/8 resolution.
+        blocks: residual blocks in the trunk of each transform.
+        context_width: hidden width of the codes' context model.
+        map_width: hidden width of the importance map's context model.
+        lambda_min: weight of the squared error (0..255 scale) against bits per pixel at the lowest quality.
+        lambda_max: the same at the highest quality.
+        rdo: weight of the squared error when the encoder chooses between a code and the next one towards
+            zero, relative to an orthonormal transform's; 0 rounds to the nearest.
+    """
+
+    profile: str = "cwic"
+    channels: int = 64
+    levels: int = 16
+    groups: tuple[int, ...] = (4, 12, 16, 32)
+    stem_width: int = 64
+    trunk_width: int = 144
+    blocks: int = 3
+    context_width: int = 80
+    map_width: int = 32
+    lambda_min: float = 0.0005
+    lambda_max: float = 0.045
+    rdo: float = 2.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work, with the numbers."""
+        if self.profile != "cwic":
+            raise CheckpointFormatError(f"unknown profile {self.profile!r}")
+        if sum(self.groups) != self.channels or min(self.groups, default=0) < 1:
+            raise CheckpointFormatError(f"groups {self.groups} do not add up to {self.channels} channels")
+        if self.channels > 192 or self.levels < 2 or self.channels % self.levels:
+            raise CheckpointFormatError(
+                f"{self.levels} levels do not divide {self.channels} channels (of 192)"
+            )
+        if not 0 < self.lambda_min < self.lambda_max:
+            raise CheckpointFormatError(f"lambda range {self.lambda_min}..{self.lambda_max} is empty")
+
+    @property
+    def step(self) -> int:
+        """Channels that one level adds."""
+        return self.channels // self.levels
+
+    def to_json(self) -> str:
+        """The config as one line of JSON."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "CodecConfig":
+        """Read what `to_json` wrote; raises CheckpointFormatError."""
+        try:
+            values = json.loads(text)
+            values["groups"] = tuple(values["groups"])
+            known = {field.name for field in fields(cls)}
+            if set(values) != known:
+                raise CheckpointFormatError(f"config fields differ: {sorted(set(values) ^ known)}")
+            return cls(**values)
+        except (ValueError, TypeError, KeyError) as exc:
+            raise CheckpointFormatError(f"config cannot be read: {exc}") from exc

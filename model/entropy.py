@@ -1,0 +1,233 @@
+"""Symbols to range-coded bytes and back, with probabilities from integer tables only.
+
+A symbol is an integer with a predicted mean (in steps of 1 / FRACTIONS) and a scale index. It is written as
+binary decisions about its distance d from the rounded mean: is d zero? positive? is |d| above 1, 2, ...,
+UNARY? and the rest as an Exp-Golomb number of fair bits. Bounds of the alphabet settle decisions for free: a
+two-valued code costs one decision at most. The probability of each decision comes from a table of 16-bit
+integers that was made when the checkpoint was exported, so every machine uses the same numbers.
+
+The range coder itself is `constriction` (Bamler 2022, arXiv 2201.01741).
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import constriction
+import numpy as np
+from numpy.typing import NDArray
+
+from model.errors import PayloadError
+
+FRACTIONS = 32  # steps of the mean between two integers
+SCALES_PER_OCTAVE = 8  # scale index i stands for exp((i - SCALE_ZERO) / SCALES_PER_OCTAVE)
+SCALE_ZERO = 48
+SCALES = 2 * SCALE_ZERO + 1
+UNARY = 14  # distances up to here have decisions of their own
+DECISIONS = 2 + 2 * UNARY  # zero?, positive?, then |d| > k for d < 0 and d > 0, k = 1..UNARY
+PROBABILITY_ONE = 65536
+_MAX_ESCAPE_BITS = 24
+
+Ints = NDArray[np.int32]
+Bits = NDArray[np.int32]
+Floats = NDArray[np.float64]
+
+
+class Coder(Protocol):
+    """Writes or reads binary decisions."""
+
+    def code(self, bits: Bits | None, probabilities: Floats) -> Bits:
+        """Code one decision per probability of a 1; an encoder needs `bits`, a decoder finds them."""
+
+
+class Encoder:
+    """Writes decisions to bytes."""
+
+    def __init__(self) -> None:
+        self._coder = constriction.stream.queue.RangeEncoder()
+        self._model = constriction.stream.model.Bernoulli(perfect=False)
+
+    def code(self, bits: Bits | None, probabilities: Floats) -> Bits:
+        """Append `bits`."""
+        assert bits is not None
+        if bits.size:
+            self._coder.encode(bits, self._model, probabilities)
+        return bits
+
+    def finish(self) -> bytes:
+        """The payload."""
+        words: NDArray[np.uint32] = self._coder.get_compressed()
+        return words.astype(">u4").tobytes().rstrip(b"\0")
+
+
+class Decoder:
+    """Reads decisions from a payload, and proves at the end that they account for all of it."""
+
+    def __init__(self, payload: bytes) -> None:
+        padded = payload + bytes(-len(payload) % 4)
+        self._payload = payload
+        self._coder = constriction.stream.queue.RangeDecoder(np.frombuffer(padded, ">u4").astype(np.uint32))
+        self._model = constriction.stream.model.Bernoulli(perfect=False)
+        self._mirror = Encoder()
+
+    def code(self, bits: Bits | None, probabilities: Floats) -> Bits:
+        """The next decisions."""
+        assert bits is None
+        if not probabilities.size:
+            return np.empty(0, np.int32)
+        decoded: Bits = self._coder.decode(self._model, probabilities)
+        self._mirror.code(decoded, probabilities)
+        return decoded
+
+    def finish(self) -> None:
+        """Raise PayloadError unless encoding what was read gives the same payload."""
+        if self._mirror.finish() != self._payload:
+            raise PayloadError(f"a payload of {len(self._payload)} bytes does not end where its symbols do")
+
+
+@dataclass(frozen=True, eq=False)
+class SymbolTables:
+    """The probabilities of all decisions, and how long the rest of an escaped symbol is expected to be.
+
+    Attributes:
+        probabilities: uint16 [SCALES, FRACTIONS, DECISIONS], of the answer yes, in 1 / PROBABILITY_ONE.
+        escape_order: uint8 [SCALES], order of the Exp-Golomb number.
+    """
+
+    probabilities: NDArray[np.uint16]
+    escape_order: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        """Check what a damaged checkpoint could break."""
+        assert self.probabilities.shape == (SCALES, FRACTIONS, DECISIONS)
+        assert self.escape_order.shape == (SCALES,)
+        assert self.probabilities.min() > 0
+        assert self.escape_order.max() < _MAX_ESCAPE_BITS
+
+    @cached_property
+    def floats(self) -> Floats:
+        """The probabilities as exact float64, one row for each scale and fraction."""
+        return self.probabilities.reshape(-1, DECISIONS) / np.float64(PROBABILITY_ONE)
+
+    @cached_property
+    def costs(self) -> NDArray[np.float32]:
+        """Bits of distance d at column d + UNARY + 1, [SCALES * FRACTIONS, 2 * UNARY + 3]; ends escape."""
+        p = self.floats
+        yes, no = -np.log2(p), -np.log2(1 - p)
+        costs = np.zeros((len(p), 2 * UNARY + 3), np.float32)
+        costs[:, UNARY + 1] = no[:, 0]
+        for positive in (0, 1):
+            total = yes[:, 0] + (yes if positive else no)[:, 1]
+            for k in range(1, UNARY + 2):
+                stop = no[:, above(k, positive=positive)] if k <= UNARY else 2.0 * self._escape_bits
+                costs[:, UNARY + 1 + (k if positive else -k)] = total + stop
+                if k <= UNARY:
+                    total = total + yes[:, above(k, positive=positive)]
+        return costs
+
+    @property
+    def _escape_bits(self) -> NDArray[np.float64]:
+        return np.repeat(self.escape_order.astype(np.float64) / 2 + 0.5, FRACTIONS)
+
+
+def above(k: int, *, positive: int) -> int:
+    """The column of the decision |d| > k."""
+    return 2 * k + positive
+
+
+def split_mean(mean: Ints) -> tuple[Ints, Ints]:
+    """A mean in steps of 1 / FRACTIONS as the nearest integer and the remainder, 0 to FRACTIONS - 1."""
+    shifted = mean + FRACTIONS // 2
+    return shifted // FRACTIONS, shifted % FRACTIONS
+
+
+def code_symbols(
+    coder: Coder, tables: SymbolTables, *, mean: Ints, scale: Ints, low: int, high: int, values: Ints | None
+) -> Ints:
+    """Write `values` (encoder) or read them (decoder).
+
+    Args:
+        coder: where the decisions go to or come from.
+        tables: their probabilities.
+        mean: predicted means in steps of 1 / FRACTIONS, [N].
+        scale: scale indices, 0 to SCALES - 1, [N].
+        low: smallest symbol of the alphabet.
+        high: largest symbol.
+        values: the symbols, [N], within the alphabet; None when decoding.
+
+    Returns:
+        The symbols, [N].
+
+    Raises:
+        PayloadError: a decoded symbol is outside the alphabet.
+    """
+    centre, fraction = split_mean(np.clip(mean, low * FRACTIONS, high * FRACTIONS))
+    table = tables.floats
+    row = scale * FRACTIONS + fraction
+    out = centre.copy()
+    offset = None if values is None else values - centre
+
+    if low == high:
+        return out
+    moved = coder.code(None if offset is None else _bits(offset != 0), table[row, 0])
+    at = np.flatnonzero(moved)
+    positive = _code_sign(
+        coder, table[row[at], 1], centre[at], low, high, None if offset is None else offset[at]
+    )
+    room = np.where(positive, high - centre[at], centre[at] - low)
+    distance = None if offset is None else np.abs(offset[at])
+    found = np.ones(at.size, np.int32)
+    more = np.flatnonzero(room > 1)
+    for k in range(1, UNARY + 1):
+        above = coder.code(
+            None if distance is None else _bits(distance[more] > k),
+            table[row[at[more]], 2 * k + positive[more]],
+        )
+        more = more[above != 0]
+        found[more] = k + 1
+        more = more[room[more] > k + 1]
+    order = tables.escape_order[scale[at[more]]].astype(np.int32)
+    found[more] += _code_escape(coder, order, None if distance is None else distance[more] - UNARY - 1)
+    if np.any(found > room):
+        raise PayloadError("a symbol is outside its alphabet")
+    out[at] += np.where(positive, found, -found)
+    return out
+
+
+def _bits(condition: NDArray[np.bool_]) -> Bits:
+    return condition.astype(np.int32)
+
+
+def _fair(count: int) -> Floats:
+    return np.full(count, 0.5)
+
+
+def _code_sign(
+    coder: Coder, probability: Floats, centre: Ints, low: int, high: int, offset: Ints | None
+) -> Bits:
+    """Whether each symbol lies above its centre; at a bound of the alphabet it is known."""
+    positive = _bits(centre < high)
+    open_ = np.flatnonzero((centre > low) & (centre < high))
+    positive[open_] = coder.code(None if offset is None else _bits(offset[open_] > 0), probability[open_])
+    return positive
+
+
+def _code_escape(coder: Coder, order: Ints, rest: Ints | None) -> Ints:
+    """Exp-Golomb numbers of the given orders, [N], in fair bits: unary length, then the digits."""
+    length = np.zeros_like(order)
+    at = np.arange(order.size)
+    target = None if rest is None else np.floor(np.log2((rest >> order) + 1)).astype(np.int32)
+    while at.size:
+        longer = coder.code(None if target is None else _bits(target[at] > length[at]), _fair(at.size))
+        at = at[longer != 0]
+        length[at] += 1
+        if np.any(length[at] + order[at] > _MAX_ESCAPE_BITS):
+            raise PayloadError("a symbol is outside its alphabet")
+    digits = length + order
+    base = ((np.int32(1) << length) - 1) << order
+    value = np.zeros_like(order)
+    for bit in range(int(digits.max(initial=0)) - 1, -1, -1):
+        at = np.flatnonzero(digits > bit)
+        known = None if rest is None else ((rest[at] - base[at]) >> bit) & 1
+        value[at] |= coder.code(known, _fair(at.size)) << bit
+    return base + value
