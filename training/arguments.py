@@ -1,0 +1,44 @@
+"""Command-line arguments that measuring commands share."""
+
+import argparse
+from pathlib import Path
+
+from model.checkpoints import DEFAULT_MODEL, DEFAULT_MODEL_DIR, load_codec
+from model.errors import ParameterError
+from model.types import PictureCodec
+
+PICTURE_SUFFIXES = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which checkpoint, and where it runs."""
+    parser.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME", help="checkpoint (%(default)s)")
+    parser.add_argument(
+        "--model-dir",
+        type=Path,
+        default=DEFAULT_MODEL_DIR,
+        metavar="DIR",
+        help="folder of checkpoints (the ones that come with cwic)",
+    )
+    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda or cuda:N (%(default)s)")
+
+
+def codec_of(args: argparse.Namespace) -> PictureCodec:
+    """The checkpoint that `add_model_arguments` asks for; raises CheckpointError."""
+    return load_codec(args.model, model_dir=args.model_dir, device=args.device)
+
+
+def quality(text: str) -> float:
+    """An argument that is a quality of our codec, 1 to 100."""
+    value = float(text)
+    if not 1 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"quality is 1 to 100, got {text}")
+    return value
+
+
+def pictures_in(folder: Path) -> tuple[Path, ...]:
+    """The picture files of a folder, sorted; raises ParameterError where there are none."""
+    files = tuple(sorted(path for path in folder.glob("*") if path.suffix.lower() in PICTURE_SUFFIXES))
+    if not files:
+        raise ParameterError(f"no pictures in {folder} (known are {', '.join(PICTURE_SUFFIXES)})")
+    return files

@@ -1,0 +1,96 @@
+"""A run's state on disk: safetensors, written so that a kill at any moment leaves the last good one."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from model.errors import CheckpointFormatError
+
+STATE = "state.safetensors"
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        step: optimiser steps done.
+        seconds: spent training, over all resumptions.
+        skipped: steps whose loss or gradient was not finite.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    skipped: int = 0
+
+
+def save_state(
+    folder: Path, network: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+) -> None:
+    """Write the whole state, and the averaged weights beside it."""
+    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
+    tensors |= {f"ema.{name}": value for name, value in ema.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
+    write_tensors(folder / STATE, tensors, progress)
+    write_tensors(folder / WEIGHTS, dict(ema.state_dict()), progress)
+
+
+def load_state(
+    folder: Path, network: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer
+) -> Progress | None:
+    """Continue from a saved state; None where there is none. Raises CheckpointFormatError."""
+    path = folder / STATE
+    if not path.exists():
+        return None
+    tensors, progress = read_tensors(path)
+    try:
+        for prefix, module in (("network.", network), ("ema.", ema)):
+            module.load_state_dict(
+                {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+            )
+    except RuntimeError as exc:
+        raise CheckpointFormatError(f"{path} was written by a run with another codec config: {exc}") from exc
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".")
+            moments.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+    return progress
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], progress: Progress) -> None:
+    """Write, flush to the disk, rename."""
+    whole = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
+    data = safetensors.torch.save(whole, metadata={"progress": json.dumps(asdict(progress))})
+    partial = path.with_suffix(".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], Progress]:
+    """Tensors by name, and how far their run was; raises CheckpointFormatError naming the file."""
+    try:
+        data = path.read_bytes()
+        tensors = safetensors.torch.load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        values: dict[str, Any] = json.loads(header.get("__metadata__", {}).get("progress", "{}"))
+        return tensors, Progress(**values)
+    except (OSError, SafetensorError, ValueError, TypeError) as exc:
+        raise CheckpointFormatError(f"{path} cannot be read: {exc}") from exc
