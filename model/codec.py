@@ -14,6 +14,7 @@ from model.bitstream import QUALITY_STEPS, Container, SectionType
 from model.coding import SymbolCoder
 from model.config import BLOCK, CELL, CodecConfig
 from model.context import LEVEL_SCALE
+from model.entropy import Sink, SymbolTables
 from model.errors import NoImportanceMapError, ParameterError, WrongModelError
 from model.network import level_centre, padded_size
 from model.transforms import ANALYSIS_MARGIN, SYNTHESIS_MARGIN, Analysis, Synthesis, branch_to
@@ -54,6 +55,11 @@ class Codec:
         """The checkpoint behind it."""
         return self._info
 
+    @property
+    def tables(self) -> tuple[SymbolTables, SymbolTables]:
+        """The probability tables of importance maps and of codes."""
+        return self._symbols.map_tables, self._symbols.code_tables
+
     def encode(self, array: Pixels, *, quality: float = 50) -> bytes:
         """A .cwic file of a picture, uint8 [H, W, 3] or [H, W, 4], at quality 1 to 100.
 
@@ -77,6 +83,15 @@ class Codec:
         return [
             self._smallest_file(array, parts, position) for array, parts in zip(arrays, payloads, strict=True)
         ]
+
+    def write_to(self, sink: Callable[[], Sink], array: Pixels, *, quality: float) -> None:
+        """Code a picture into sinks of the caller's instead of a file; for calibration."""
+        self._check_picture(array)
+        position = _quality_position(quality)
+        with torch.inference_mode():
+            x = self._to_tensor([array])
+            y, levels = self._analyse(x, position)
+            self._symbols.encode(levels, y, self._quality_grid(x, position), sink=sink)
 
     def decode(self, data: bytes) -> Pixels:
         """The picture of a .cwic file, uint8 [H, W, 3] or [H, W, 4].

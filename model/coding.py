@@ -3,7 +3,7 @@
 Encoding and decoding are one walk over the same passes; only the coder's direction differs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from model.entropy import (
     Decoder,
     Encoder,
     Ints,
+    Sink,
     SymbolTables,
     code_symbols,
     split_mean,
@@ -90,36 +91,39 @@ class SymbolCoder:
         ]
         self._saturation = weights["saturation"].to(device)
         order = weights["tables.escape_order"].numpy()
-        code_tables = SymbolTables(weights["tables.codes"].numpy(), order)
-        map_tables = SymbolTables(weights["tables.map"].numpy(), order)
+        self.code_tables = SymbolTables(weights["tables.codes"].numpy(), order)
+        self.map_tables = SymbolTables(weights["tables.map"].numpy(), order)
         low = 1 - level_centre(config)
-        self._map_alphabet = Alphabet(low=low, high=low + config.levels - 1, tables=map_tables)
+        self._map_alphabet = Alphabet(low=low, high=low + config.levels - 1, tables=self.map_tables)
         weight = (config.rdo * 2 / np.log(2) * torch.exp(-2 * log_gain)).float().cpu().numpy()
         self._code_alphabets = [
             Alphabet(
                 low=-CODE_LIMIT,
                 high=CODE_LIMIT,
-                tables=code_tables,
+                tables=self.code_tables,
                 weight=weight[spec.start : spec.start + spec.size] if config.rdo else None,
             )
             for spec in code_specs
         ]
 
-    def encode(self, levels: Tensor, y: Tensor, quality: Tensor) -> tuple[list[list[bytes]], Tensor]:
+    def encode(
+        self, levels: Tensor, y: Tensor, quality: Tensor, *, sink: Callable[[], Sink] = Encoder
+    ) -> tuple[list[list[bytes]], Tensor]:
         """Quantise and code.
 
         Args:
             levels: the importance map, 1..L, int64 [B, 1, h/2, w/2].
             y: latents times the quantiser's gain, float32 [B, channels, h, w].
             quality: 0..4096, int64 [B, 1, h/2, w/2].
+            sink: makes what the decisions go to; an encoder, but in calibration.
 
         Returns:
             For each picture its payloads, map first, and the codes chosen, int64 [B, channels, h, w].
         """
         batch = len(levels)
-        map_coders = [Encoder() for _ in range(batch)]
+        map_coders = [sink() for _ in range(batch)]
         self._code_map(map_coders, quality, levels)
-        coders = [[Encoder() for _ in range(batch)] for _ in self._codes]
+        coders = [[sink() for _ in range(batch)] for _ in self._codes]
         codes = self._code_groups(coders, levels, quality, y.permute(0, 2, 3, 1).cpu().numpy())
         return [
             [coder.finish() for coder in column] for column in zip(map_coders, *coders, strict=True)

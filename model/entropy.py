@@ -31,13 +31,24 @@ _MAX_ESCAPE_BITS = 24
 Ints = NDArray[np.int32]
 Bits = NDArray[np.int32]
 Floats = NDArray[np.float64]
+Index = NDArray[np.integer] | int
 
 
 class Coder(Protocol):
-    """Writes or reads binary decisions."""
+    """Writes or reads binary decisions, N at a time; `bits` are given when writing and None when reading."""
 
-    def code(self, bits: Bits | None, probabilities: Floats) -> Bits:
-        """Code one decision per probability of a 1; an encoder needs `bits`, a decoder finds them."""
+    def decide(self, bits: Bits | None, tables: "SymbolTables", row: Index, column: Index) -> Bits:
+        """Decisions whose probabilities stand at [row, column] of the tables."""
+
+    def fair(self, bits: Bits | None, count: int) -> Bits:
+        """Decisions that are open."""
+
+
+class Sink(Coder, Protocol):
+    """A coder that writes."""
+
+    def finish(self) -> bytes:
+        """The payload."""
 
 
 class Encoder:
@@ -47,8 +58,15 @@ class Encoder:
         self._coder = constriction.stream.queue.RangeEncoder()
         self._model = constriction.stream.model.Bernoulli(perfect=False)
 
-    def code(self, bits: Bits | None, probabilities: Floats) -> Bits:
-        """Append `bits`."""
+    def decide(self, bits: Bits | None, tables: "SymbolTables", row: Index, column: Index) -> Bits:
+        """Append decisions."""
+        return self._code(bits, tables.floats[row, column])
+
+    def fair(self, bits: Bits | None, count: int) -> Bits:
+        """Append open decisions."""
+        return self._code(bits, np.full(count, 0.5))
+
+    def _code(self, bits: Bits | None, probabilities: Floats) -> Bits:
         assert bits is not None
         if bits.size:
             self._coder.encode(bits, self._model, probabilities)
@@ -56,8 +74,7 @@ class Encoder:
 
     def finish(self) -> bytes:
         """The payload."""
-        words: NDArray[np.uint32] = self._coder.get_compressed()
-        return words.astype(">u4").tobytes().rstrip(b"\0")
+        return _payload(self._coder)
 
 
 class Decoder:
@@ -68,21 +85,34 @@ class Decoder:
         self._payload = payload
         self._coder = constriction.stream.queue.RangeDecoder(np.frombuffer(padded, ">u4").astype(np.uint32))
         self._model = constriction.stream.model.Bernoulli(perfect=False)
-        self._mirror = Encoder()
+        self._mirror = constriction.stream.queue.RangeEncoder()
 
-    def code(self, bits: Bits | None, probabilities: Floats) -> Bits:
+    def decide(self, bits: Bits | None, tables: "SymbolTables", row: Index, column: Index) -> Bits:
         """The next decisions."""
         assert bits is None
+        return self._code(tables.floats[row, column])
+
+    def fair(self, bits: Bits | None, count: int) -> Bits:
+        """The next open decisions."""
+        assert bits is None
+        return self._code(np.full(count, 0.5))
+
+    def _code(self, probabilities: Floats) -> Bits:
         if not probabilities.size:
             return np.empty(0, np.int32)
         decoded: Bits = self._coder.decode(self._model, probabilities)
-        self._mirror.code(decoded, probabilities)
+        self._mirror.encode(decoded, self._model, probabilities)
         return decoded
 
     def finish(self) -> None:
         """Raise PayloadError unless encoding what was read gives the same payload."""
-        if self._mirror.finish() != self._payload:
+        if _payload(self._mirror) != self._payload:
             raise PayloadError(f"a payload of {len(self._payload)} bytes does not end where its symbols do")
+
+
+def _payload(encoder: constriction.stream.queue.RangeEncoder) -> bytes:
+    words: NDArray[np.uint32] = encoder.get_compressed()
+    return words.astype(">u4").tobytes().rstrip(b"\0")
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,28 +192,30 @@ def code_symbols(
         PayloadError: a decoded symbol is outside the alphabet.
     """
     centre, fraction = split_mean(np.clip(mean, low * FRACTIONS, high * FRACTIONS))
-    table = tables.floats
     row = scale * FRACTIONS + fraction
     out = centre.copy()
     offset = None if values is None else values - centre
 
     if low == high:
         return out
-    moved = coder.code(None if offset is None else _bits(offset != 0), table[row, 0])
+    moved = coder.decide(None if offset is None else _bits(offset != 0), tables, row, 0)
     at = np.flatnonzero(moved)
-    positive = _code_sign(
-        coder, table[row[at], 1], centre[at], low, high, None if offset is None else offset[at]
+    centre, row = centre[at], row[at]
+    offset = None if offset is None else offset[at]
+    positive = _bits(centre < high)
+    unknown = np.flatnonzero((centre > low) & (centre < high))  # at a bound of the alphabet it is known
+    positive[unknown] = coder.decide(
+        None if offset is None else _bits(offset[unknown] > 0), tables, row[unknown], 1
     )
-    room = np.where(positive, high - centre[at], centre[at] - low)
-    distance = None if offset is None else np.abs(offset[at])
+    room = np.where(positive, high - centre, centre - low)
+    distance = None if offset is None else np.abs(offset)
     found = np.ones(at.size, np.int32)
     more = np.flatnonzero(room > 1)
     for k in range(1, UNARY + 1):
-        above = coder.code(
-            None if distance is None else _bits(distance[more] > k),
-            table[row[at[more]], 2 * k + positive[more]],
+        further = coder.decide(
+            None if distance is None else _bits(distance[more] > k), tables, row[more], 2 * k + positive[more]
         )
-        more = more[above != 0]
+        more = more[further != 0]
         found[more] = k + 1
         more = more[room[more] > k + 1]
     order = tables.escape_order[scale[at[more]]].astype(np.int32)
@@ -198,27 +230,13 @@ def _bits(condition: NDArray[np.bool_]) -> Bits:
     return condition.astype(np.int32)
 
 
-def _fair(count: int) -> Floats:
-    return np.full(count, 0.5)
-
-
-def _code_sign(
-    coder: Coder, probability: Floats, centre: Ints, low: int, high: int, offset: Ints | None
-) -> Bits:
-    """Whether each symbol lies above its centre; at a bound of the alphabet it is known."""
-    positive = _bits(centre < high)
-    open_ = np.flatnonzero((centre > low) & (centre < high))
-    positive[open_] = coder.code(None if offset is None else _bits(offset[open_] > 0), probability[open_])
-    return positive
-
-
 def _code_escape(coder: Coder, order: Ints, rest: Ints | None) -> Ints:
     """Exp-Golomb numbers of the given orders, [N], in fair bits: unary length, then the digits."""
     length = np.zeros_like(order)
     at = np.arange(order.size)
     target = None if rest is None else np.floor(np.log2((rest >> order) + 1)).astype(np.int32)
     while at.size:
-        longer = coder.code(None if target is None else _bits(target[at] > length[at]), _fair(at.size))
+        longer = coder.fair(None if target is None else _bits(target[at] > length[at]), at.size)
         at = at[longer != 0]
         length[at] += 1
         if np.any(length[at] + order[at] > _MAX_ESCAPE_BITS):
@@ -229,5 +247,5 @@ def _code_escape(coder: Coder, order: Ints, rest: Ints | None) -> Ints:
     for bit in range(int(digits.max(initial=0)) - 1, -1, -1):
         at = np.flatnonzero(digits > bit)
         known = None if rest is None else ((rest[at] - base[at]) >> bit) & 1
-        value[at] |= coder.code(known, _fair(at.size)) << bit
+        value[at] |= coder.fair(known, at.size) << bit
     return base + value

@@ -143,7 +143,8 @@ def _narrow(
         if low is not None:
             block = block * 256 + low[rows]
         if premultiplied:
-            block[..., :3] = np.minimum(block[..., :3] * top // np.maximum(block[..., 3:], 1), top)
+            alpha = np.maximum(block[..., 3:], 1)
+            block[..., :3] = (block[..., :3] * top + alpha // 2) // alpha
         out[rows] = (block.clip(0, top) * 510 + top) // (2 * top)
     return out
 

@@ -22,7 +22,7 @@ class PicturePool:
         starts: [K] int64, where each picture begins in `pixels`.
         heights: [K] int64.
         widths: [K] int64.
-        chances: [K] float64, how often each picture is drawn; they sum to 1.
+        chances: [K] float32, how often each picture is drawn; they sum to 1.
         broken: files that could not be read.
         small: files that were left out because a crop does not fit.
     """

@@ -1,0 +1,314 @@
+"""The `cwic` command: compress, decompress, importance-map and inspect, for files or `-` (standard streams).
+
+Exit status:
+    0   done
+    1   the input was refused, or a file cannot be read or written
+    2   the command line asks for something that does not exist or does not fit
+    3   no usable checkpoint on this machine
+    130 interrupted
+
+Every failure is one line on standard error. An output file appears whole or not at all.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+from typing import NoReturn, Protocol
+
+from model import bitstream
+from model.errors import CheckpointError, CheckpointNotFoundError, InputError, LimitError, ParameterError
+from model.types import FileInfo, Limits, PictureCodec
+
+# torch, numpy's and Pillow's parts are imported where they are used: `cwic --help` and `inspect` are instant.
+
+_SUFFIXES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+_MAX_PIXELS = 100_000_000  # a person at their own machine, not a stranger at a service's: 2.5 times its limit
+_DEFAULT_QUALITY = 50.0
+
+
+class Checkpoints(Protocol):
+    """Where codecs come from: `model.checkpoints`, or something like it in a test."""
+
+    DEFAULT_MODEL_DIR: Path
+
+    def available(self, model_dir: Path) -> tuple[str, ...]:
+        """Names of the checkpoints in a folder, the default first."""
+
+    def load_codec(self, name: str, *, model_dir: Path, device: str, limits: Limits | None) -> PictureCodec:
+        """The codec of a name; raises CheckpointError."""
+
+
+class _Usage(Exception):
+    """Carries what is wrong with the command line."""
+
+
+def main(argv: Sequence[str] | None = None, *, checkpoints: Checkpoints | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the command line without the program's name; by default, the process's.
+        checkpoints: where codecs come from; by default, `model.checkpoints`.
+
+    Returns the exit status (see the module's docstring).
+    """
+    try:
+        args = _parser().parse_args(argv)
+        return _COMMANDS[args.command](args, checkpoints)
+    except SystemExit:  # --help and --version
+        return 0
+    except (_Usage, ParameterError) as exc:
+        return _fail(2, exc)
+    except LimitError as exc:
+        return _fail(1, f"{exc}" + ("; --max-pixels raises it" if exc.name == "max_pixels" else ""))
+    except InputError as exc:
+        return _fail(1, exc)
+    except CheckpointError as exc:
+        return _fail(3, exc)
+    except BrokenPipeError:
+        # The reader has gone, which is its right. Python would complain once more when it flushes at exit.
+        with suppress(OSError, ValueError, AttributeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as exc:
+        return _fail(1, f"{exc.filename}: {exc.strerror}" if exc.filename and exc.strerror else exc)
+    except MemoryError:
+        return _fail(1, "not enough memory for a picture of this size")
+    except KeyboardInterrupt:
+        return 130
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line instead of argparse's several, and no exit."""
+        raise _Usage(f"{message} (see `{self.prog} --help`)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="cwic", description="Learned image compression. `-` is standard input or output.")
+    parser.add_argument("--version", action="version", version=f"cwic {_version()}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+
+    compress = commands.add_parser("compress", help="a picture to a .cwic file")
+    _add_paths(compress, "picture: PNG, JPEG, WebP, AVIF, GIF, TIFF, BMP or PPM", ".cwic file")
+    compress.add_argument("--quality", type=float, default=_DEFAULT_QUALITY, help="1 to 100 (default: 50)")
+    _add_codec(compress)
+
+    decompress = commands.add_parser("decompress", help="a .cwic file to a picture")
+    _add_paths(decompress, ".cwic file", "picture: .png, .jpg or .webp")
+    _add_format(decompress)
+    _add_codec(decompress)
+
+    importance = commands.add_parser("importance-map", help="where a picture's bits go, as a grey picture")
+    _add_paths(importance, "picture or .cwic file", "picture: .png, .jpg or .webp")
+    importance.add_argument("--quality", type=float, help="1 to 100 (default: 50); for pictures only")
+    _add_format(importance)
+    _add_codec(importance)
+
+    inspect = commands.add_parser("inspect", help="what a .cwic file says about itself")
+    inspect.add_argument("input", metavar="IN", help=".cwic file")
+    inspect.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def _add_paths(parser: argparse.ArgumentParser, source: str, target: str) -> None:
+    parser.add_argument("input", metavar="IN", help=source)
+    parser.add_argument("output", metavar="OUT", help=f"{target}; overwritten if it exists")
+
+
+def _add_format(parser: argparse.ArgumentParser) -> None:
+    choices = sorted(set(_SUFFIXES.values()))
+    parser.add_argument("--format", choices=choices, help="default: by OUT's suffix, png for `-`")
+
+
+def _add_codec(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", metavar="NAME", help="checkpoint (default: the one that fits)")
+    parser.add_argument(
+        "--model-dir", metavar="DIR", type=Path, help="folder of checkpoints (default: built in)"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument(
+        "--max-pixels",
+        metavar="N",
+        type=int,
+        default=_MAX_PIXELS,
+        help="refuse larger (default: %(default)s)",
+    )
+
+
+def _compress(args: argparse.Namespace, checkpoints: Checkpoints | None) -> int:
+    from model.images import read_image
+
+    _check_output(args.output)
+    data = _read(args.input)
+    picture = read_image(data, limits=_limits(args))
+    codec = _load(args, checkpoints)
+    file = codec.encode(picture.array, quality=args.quality)
+    _write(args.output, file)
+    height, width = picture.array.shape[:2]
+    words = [
+        f"{width}x{height}: {len(data)} -> {len(file)} bytes ({len(data) / len(file):.2f}x smaller)",
+        f"{8 * len(file) / (width * height):.3f} bpp",
+        f"quality {args.quality:g}",
+        f"model {codec.info.name}",
+        *picture.notes,
+    ]
+    _say(", ".join(words))
+    return 0
+
+
+def _decompress(args: argparse.Namespace, checkpoints: Checkpoints | None) -> int:
+    from model.images import write_image
+
+    format = _format(args)
+    _check_output(args.output)
+    data = _read(args.input)
+    info = bitstream.inspect(data, limits=_limits(args))  # refuses what is damaged before the slow imports
+    array = _load(args, checkpoints, info=info).decode(data)
+    _write(args.output, write_image(array, format=format))
+    return 0
+
+
+def _importance_map(args: argparse.Namespace, checkpoints: Checkpoints | None) -> int:
+    from model.images import read_image, write_image
+
+    format = _format(args)
+    _check_output(args.output)
+    data = _read(args.input)
+    if data.startswith(bitstream.MAGIC):
+        if args.quality is not None:
+            raise _Usage("--quality is for pictures; a .cwic file has its own")
+        info = bitstream.inspect(data, limits=_limits(args))
+        array = _load(args, checkpoints, info=info).importance_map(data)
+    else:
+        picture = read_image(data, limits=_limits(args)).array
+        quality = _DEFAULT_QUALITY if args.quality is None else args.quality
+        array = _load(args, checkpoints).importance_map(picture, quality=quality)
+    _write(args.output, write_image(array, format=format))
+    return 0
+
+
+def _inspect(args: argparse.Namespace, checkpoints: Checkpoints | None) -> int:
+    del checkpoints  # needs none
+    info = bitstream.inspect(_read(args.input))
+    facts = dataclasses.asdict(info) | {"bpp": round(info.bpp, 4)}
+    if args.json:
+        text = json.dumps(facts, indent=2)
+    else:
+        facts["sections"] = ", ".join(f"{section.name} {section.length}" for section in info.sections)
+        text = "\n".join(f"{name:9} {'-' if value in (None, '') else value}" for name, value in facts.items())
+    _write("-", f"{text}\n".encode())
+    return 0
+
+
+_COMMANDS = {
+    "compress": _compress,
+    "decompress": _decompress,
+    "importance-map": _importance_map,
+    "inspect": _inspect,
+}
+
+
+def _version() -> str:
+    try:
+        return metadata.version("cwic")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _limits(args: argparse.Namespace) -> Limits:
+    if args.max_pixels < 1:
+        raise _Usage(f"--max-pixels is at least 1, got {args.max_pixels}")
+    return Limits(max_pixels=args.max_pixels)
+
+
+def _format(args: argparse.Namespace) -> str:
+    """The picture format to write; raises _Usage where nothing says which."""
+    if args.format is not None:
+        return str(args.format)
+    if args.output == "-":
+        return "png"
+    suffix = Path(args.output).suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise _Usage(f"OUT ends with one of {', '.join(_SUFFIXES)}, got {args.output!r}; or give --format")
+    return _SUFFIXES[suffix]
+
+
+def _load(
+    args: argparse.Namespace, checkpoints: Checkpoints | None, *, info: FileInfo | None = None
+) -> PictureCodec:
+    """The codec that the command line names, or else the one that made a file, or else the default."""
+    if checkpoints is None:
+        from model import checkpoints as real
+
+        checkpoints = real
+    model_dir = args.model_dir or checkpoints.DEFAULT_MODEL_DIR
+    names = (args.model,) if args.model else checkpoints.available(model_dir)
+    if not names:
+        raise CheckpointNotFoundError(f"no checkpoint in {model_dir}")
+    for name in names:
+        codec = checkpoints.load_codec(name, model_dir=model_dir, device=args.device, limits=_limits(args))
+        if info is None or info.model_id in ("", codec.info.model_id):
+            break
+    return codec  # one that does not fit says so itself, with both ids
+
+
+def _read(path: str) -> bytes:
+    """All of a file or of standard input; raises OSError."""
+    if path != "-":
+        return Path(path).read_bytes()
+    if sys.stdin is None or sys.stdin.isatty():
+        raise _Usage("IN is `-`, but standard input is closed or a terminal")
+    return sys.stdin.buffer.read()
+
+
+def _check_output(path: str) -> None:
+    """Fail before the work, not after it."""
+    if path == "-":
+        if sys.stdout is None or sys.stdout.isatty():
+            raise _Usage("OUT is `-`, but standard output is closed or a terminal")
+    elif Path(path).is_dir():
+        raise IsADirectoryError(None, "is a folder", path)
+    elif not Path(path).resolve().parent.is_dir():
+        raise FileNotFoundError(None, "its folder does not exist", path)
+
+
+def _write(path: str, data: bytes) -> None:
+    """A file, through a temporary one beside it; or standard output, or a device. Raises OSError."""
+    target = Path(path).resolve()  # a link stays a link
+    if path == "-":
+        if sys.stdout is None:
+            raise OSError("standard output is closed")
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    elif target.exists() and not target.is_file():
+        target.write_bytes(data)
+    else:
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+            temporary.replace(target)
+        except OSError as exc:
+            raise OSError(exc.errno, exc.strerror, path) from exc
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _fail(status: int, reason: object) -> int:
+    _say(" ".join(f"{reason}".split()))
+    return status
+
+
+def _say(text: str) -> None:
+    with suppress(OSError, ValueError, AttributeError):  # nowhere to say it
+        sys.stderr.write(f"cwic: {text}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,50 @@
+"""Counts of the decisions that real pictures need, to fit a checkpoint's probability tables to them."""
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.codec import Codec
+from model.entropy import Bits, Index, SymbolTables
+from model.freeze import calibrated_tables
+from model.types import Pixels
+
+
+class DecisionCounter:
+    """A sink that writes nothing and counts the answers to each decision of each set of tables."""
+
+    def __init__(self) -> None:
+        self._counts: dict[SymbolTables, NDArray[np.int64]] = {}
+
+    def decide(self, bits: Bits | None, tables: SymbolTables, row: Index, column: Index) -> Bits:
+        """Count decisions."""
+        assert bits is not None
+        counts = self._counts.setdefault(tables, np.zeros((*tables.floats.shape, 2), np.int64))
+        cell = (np.asarray(row) * counts.shape[1] + column) * 2 + bits
+        counts += np.bincount(cell, minlength=counts.size).reshape(counts.shape)
+        return bits
+
+    def fair(self, bits: Bits | None, count: int) -> Bits:
+        """Pass over open decisions."""
+        assert bits is not None
+        assert bits.size == count
+        return bits
+
+    def finish(self) -> bytes:
+        """Nothing was written."""
+        return b""
+
+    def fitted(self, tables: SymbolTables) -> SymbolTables:
+        """The tables with probabilities fitted to what was counted for them."""
+        counts = self._counts[tables].reshape(*tables.probabilities.shape, 2)
+        return calibrated_tables(tables, counts)
+
+
+def fit_tables(codec: Codec, pictures: Iterable[tuple[Pixels, float]]) -> tuple[SymbolTables, SymbolTables]:
+    """The codec's tables for importance maps and for codes, fitted to pictures with their qualities."""
+    counter = DecisionCounter()
+    for picture, quality in pictures:
+        codec.write_to(lambda: counter, picture, quality=quality)
+    map_tables, code_tables = codec.tables
+    return counter.fitted(map_tables), counter.fitted(code_tables)
