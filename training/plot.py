@@ -1,8 +1,10 @@
 """Rate-distortion curves as a picture: ours bold, measured ones dashed, published ones thin with labels."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -30,6 +32,16 @@ class _Line:
     order: int
 
 
+@dataclass(frozen=True)
+class _Label:
+    """Where a line ends, and the height at which its name would best stand."""
+
+    x: float
+    y: float
+    height: float
+    line: _Line
+
+
 def save_plot(report: Report, path: Path) -> None:
     """Write rate against PSNR, and against MS-SSIM in dB, as a PNG; the axes end where our codec ends."""
     figure = Figure(figsize=(15, 7.5), dpi=150, layout="constrained")
@@ -39,7 +51,8 @@ def save_plot(report: Report, path: Path) -> None:
     for index, (lines, label) in enumerate(panels):
         _draw(figure.add_subplot(1, len(panels), index + 1), lines, label)
     count = len({row.picture for row in report.ours.rows})
-    figure.suptitle(f"{report.ours.label}: mean over {count} pictures, whole files", fontsize=13)
+    note = "; grey: published" if report.published else ""
+    figure.suptitle(f"{report.ours.label}: mean over {count} pictures, whole files{note}", fontsize=13)
     figure.savefig(path, format="png", metadata={"Software": "cwic"})
 
 
@@ -73,23 +86,22 @@ def _draw(axes: Axes, lines: Sequence[_Line], label: str) -> None:
     ours = lines[-1].curve
     right = 1.05 * ours.bpp[-1]
     low, high = _visible(lines, right)
-    labels: list[tuple[float, float, _Line]] = []
+    labels: list[_Label] = []
     for line in lines:
         curve = line.curve
-        single = len(curve.bpp) == 1
         axes.plot(
             curve.bpp,
             curve.quality,
             color=line.colour,
             linewidth=line.width,
             linestyle=line.dashes,
-            marker="x" if single else ("o" if line.order == 3 else None),
+            marker="x" if len(curve.bpp) == 1 else ("o" if line.order == 3 else None),
             markersize=5,
             zorder=line.order,
         )
         end = _end(curve, right)
         if end and low <= end[1] <= high:
-            labels.append((*end, line))
+            labels.append(_Label(*end, height=_continued(curve, right), line=line))
     axes.set_xlim(0, right)
     axes.set_ylim(low, high)
     axes.set_xlabel("bits per pixel")
@@ -116,20 +128,28 @@ def _end(curve: Curve, right: float) -> tuple[float, float] | None:
     return (right, at) if at is not None else (curve.bpp[-1], curve.quality[-1])
 
 
-def _label(
-    axes: Axes, labels: Sequence[tuple[float, float, _Line]], right: float, low: float, high: float
-) -> None:
+def _continued(curve: Curve, right: float) -> float:
+    """What a curve would reach at the right edge: its label goes there, and lines to labels do not cross."""
+    (x, y) = _end(curve, right) or (curve.bpp[-1], curve.quality[-1])
+    if len(curve.bpp) == 1 or x >= right:
+        return y
+    slope = (y - curve.quality[-2]) / math.log(x / curve.bpp[-2])
+    return y + slope * math.log(right / x)
+
+
+def _label(axes: Axes, labels: Sequence[_Label], right: float, low: float, high: float) -> None:
     """Names at the right edge, pushed apart, with a thin line to the curve's end."""
-    heights = spread([y for _, y, _ in labels], _LABEL_HEIGHT * (high - low), low, high)
-    for (x, y, line), height in zip(labels, heights, strict=True):
+    heights = spread([label.height for label in labels], _LABEL_HEIGHT * (high - low), low, high)
+    for label, height in zip(labels, heights, strict=True):
+        line = label.line
         axes.annotate(
             line.label,
-            xy=(x, y),
+            xy=(label.x, label.y),
             xytext=(1.03 * right, height),
             fontsize=10 if line.order == 3 else 8,
             fontweight="bold" if line.order == 3 else "normal",
             color="#555555" if line.order == 1 else line.colour,
-            va="center",
+            verticalalignment="center",
             annotation_clip=False,
             arrowprops={
                 "arrowstyle": "-",
@@ -137,19 +157,25 @@ def _label(
                 "color": line.colour,
                 "shrinkA": 0,
                 "shrinkB": 0,
+                "relpos": (0, 0.5),
             },
         )
 
 
 def spread(values: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """The values, moved as little as a sweep up and one down need to keep them `gap` apart and in range."""
+    """The values, `gap` apart and in range, in their order, with the least sum of squared moves.
+
+    With `gap` times the rank taken off, this is isotonic regression: neighbours that are too close are pooled.
+    """
     order = sorted(range(len(values)), key=values.__getitem__)
-    placed = list(values)
-    for previous, current in zip([None, *order], order, strict=False):
-        floor = low if previous is None else placed[previous] + gap
-        placed[current] = max(placed[current], floor)
-    ceiling = high
-    for current in reversed(order):
-        placed[current] = min(placed[current], ceiling)
-        ceiling = placed[current] - gap
+    pools: list[list[float]] = []
+    for rank, index in enumerate(order):
+        pools.append([values[index] - rank * gap])
+        while len(pools) > 1 and fmean(pools[-2]) > fmean(pools[-1]):
+            pools[-2:] = [pools[-2] + pools[-1]]
+    room = max(low, high - (len(values) - 1) * gap)
+    bases = [min(max(fmean(pool), low), room) for pool in pools for _ in pool]
+    placed = [0.0] * len(values)
+    for rank, (index, base) in enumerate(zip(order, bases, strict=True)):
+        placed[index] = base + rank * gap
     return placed

@@ -159,8 +159,8 @@ def _bd_table(rates: Sequence[BdRate]) -> list[str]:
         return f"{'-':>9}" if value is None else f"{value:+8.2f}%"
 
     return [
-        f"{'BD-rate of ours against':<34} {'PSNR':>9} {'MS-SSIM':>9}",
-        *(f"  {r.kind:<9} {r.reference:<22} {percent(r.psnr)} {percent(r.ms_ssim)}" for r in rates),
+        f"{'BD-rate of ours against':<36} {'PSNR':>9} {'MS-SSIM':>9}",
+        *(f"  {r.kind:<9} {r.reference:<24} {percent(r.psnr)} {percent(r.ms_ssim)}" for r in rates),
     ]
 
 

@@ -1,0 +1,407 @@
+"""The `cwic` command, in front of a fake codec: streams, files, messages and exit statuses."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model import bitstream, cli
+from model.errors import CheckpointNotFoundError, ParameterError, SelfTestError, WrongModelError
+from model.images import read_image, write_image
+from model.types import FileInfo, Limits, ModelInfo, PictureCodec, Pixels
+
+PICTURE = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
+ROOT = Path(__file__).parents[2]
+
+
+def packed(array: Pixels, *, model_id: str = "") -> bytes:
+    """A sound .cwic file whose payloads are plain samples; of no checkpoint (stored) or of one."""
+    height, width, channels = array.shape
+    kind = bitstream.SectionType
+    rgb = array[..., :3].tobytes()
+    sections = {kind.MAP: b"map", kind.CODES: rgb} if model_id else {kind.STORED: rgb}
+    container = bitstream.Container(
+        width=width,
+        height=height,
+        profile="cwic" if model_id else "stored",
+        model_id=bytes.fromhex(model_id) if model_id else bytes(4),
+        quality=2048 if model_id else 0,
+        has_alpha=channels == 4,
+        sections=sections | ({kind.ALPHA: array[..., 3].tobytes()} if channels == 4 else {}),
+    )
+    return bitstream.pack(container)
+
+
+@dataclass(frozen=True)
+class FakeCodec:
+    """Keeps pictures as they are. Claims one model id, as a checkpoint does."""
+
+    model_id: str
+
+    @property
+    def info(self) -> ModelInfo:
+        return ModelInfo(
+            f"fake-{self.model_id}", "cwic", self.model_id, self.model_id * 8, 1, 1, "cpu", "float32"
+        )
+
+    def encode(self, array: Pixels, *, quality: float = 50) -> bytes:
+        if not 1 <= quality <= 100:
+            raise ParameterError(f"quality is 1 to 100, got {quality:g}")
+        return packed(array, model_id=self.model_id)
+
+    def decode(self, data: bytes) -> Pixels:
+        file = bitstream.unpack(data, limits=Limits())
+        if file.model_id not in (bytes(4), bytes.fromhex(self.model_id)):
+            raise WrongModelError(f"made with {file.model_id.hex()}, not with {self.model_id}")
+        planes = [np.frombuffer(payload, np.uint8) for payload in file.sections.values() if payload != b"map"]
+        shaped = [plane.reshape(file.height, file.width, -1) for plane in planes]
+        return np.concatenate(shaped, axis=2)
+
+    def importance_map(self, source: Pixels | bytes, *, quality: float = 50) -> Pixels:
+        height, width = (self.decode(source) if isinstance(source, bytes) else source).shape[:2]
+        return np.full((height, width), round(quality), np.uint8)
+
+    def inspect(self, data: bytes) -> FileInfo:
+        return bitstream.inspect(data)
+
+
+@dataclass
+class FakeCheckpoints:
+    """Two checkpoints in every folder."""
+
+    DEFAULT_MODEL_DIR: Path = Path("built-in")
+    error: Exception | None = None
+    loaded: list[tuple[str, Path, str]] = field(default_factory=list)
+
+    def available(self, model_dir: Path) -> tuple[str, ...]:
+        return () if model_dir.name == "empty" else ("default", "other")
+
+    def load_codec(self, name: str, *, model_dir: Path, device: str, limits: Limits | None) -> PictureCodec:
+        assert limits is not None
+        self.loaded.append((name, model_dir, device))
+        if self.error is not None:
+            raise self.error
+        return FakeCodec("11111111" if name == "default" else "22222222")
+
+
+@pytest.fixture
+def fake() -> FakeCheckpoints:
+    return FakeCheckpoints()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "in.png"
+    path.write_bytes(write_image(PICTURE, format="png"))
+    return path
+
+
+def test_a_picture_survives_compress_and_decompress(
+    source: Path, tmp_path: Path, fake: FakeCheckpoints, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, back = tmp_path / "a.cwic", tmp_path / "b.png"
+    assert cli.main(["compress", str(source), str(file)], checkpoints=fake) == 0
+    summary = capsys.readouterr().err
+    assert summary.count("\n") == 1
+    assert f"8x6: {source.stat().st_size} -> {file.stat().st_size} bytes" in summary
+    assert f"{8 * file.stat().st_size / 48:.3f} bpp" in summary
+    assert cli.main(["decompress", str(file), str(back)], checkpoints=fake) == 0
+    np.testing.assert_array_equal(read_image(back.read_bytes(), limits=Limits()).array, PICTURE)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.cwic", "b.png", "in.png"]
+
+
+class Streams:
+    """Standard input and output as bytes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, given: bytes) -> None:
+        self.out = io.BytesIO()
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(self.out))
+
+
+def test_a_dash_is_a_standard_stream(
+    source: Path, fake: FakeCheckpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Streams(monkeypatch, source.read_bytes())
+    assert cli.main(["compress", "-", "-"], checkpoints=fake) == 0
+    second = Streams(monkeypatch, first.out.getvalue())
+    assert cli.main(["decompress", "-", "-"], checkpoints=fake) == 0
+    assert second.out.getvalue().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "magic"),
+    [
+        ("x.PNG", [], b"\x89PNG"),
+        ("x.jpg", [], b"\xff\xd8"),
+        ("x.webp", [], b"RIFF"),
+        ("x", ["--format", "jpeg"], b"\xff\xd8"),
+    ],
+)
+def test_the_suffix_or_the_option_gives_the_format(
+    name: str, options: list[str], magic: bytes, tmp_path: Path, fake: FakeCheckpoints
+) -> None:
+    (tmp_path / "a.cwic").write_bytes(packed(PICTURE))
+    for command in ("decompress", "importance-map"):
+        status = cli.main(
+            [command, str(tmp_path / "a.cwic"), str(tmp_path / name), *options], checkpoints=fake
+        )
+        assert status == 0
+        assert (tmp_path / name).read_bytes().startswith(magic)
+
+
+def test_an_importance_map_is_of_a_picture_or_of_a_file(
+    source: Path, tmp_path: Path, fake: FakeCheckpoints, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, file = tmp_path / "map.png", tmp_path / "a.cwic"
+    file.write_bytes(packed(PICTURE))
+    for arguments, level in (([str(source), "--quality", "70"], 70), ([str(source)], 50), ([str(file)], 50)):
+        assert cli.main(["importance-map", arguments[0], str(out), *arguments[1:]], checkpoints=fake) == 0
+        array = read_image(out.read_bytes(), limits=Limits()).array
+        assert array.shape == PICTURE.shape
+        assert (array == level).all()
+    assert cli.main(["importance-map", str(file), str(out), "--quality", "9"], checkpoints=fake) == 2
+    assert "--quality is for pictures" in capsys.readouterr().err
+
+
+def test_inspect_tells_the_header_without_a_checkpoint(
+    tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    (tmp_path / "a.cwic").write_bytes(packed(PICTURE))
+    size = (tmp_path / "a.cwic").stat().st_size
+    assert cli.main(["inspect", str(tmp_path / "a.cwic")]) == 0
+    text = capsysbinary.readouterr().out.decode()
+    assert f"size      {size}\n" in text
+    assert "width     8\n" in text
+    assert cli.main(["inspect", str(tmp_path / "a.cwic"), "--json"]) == 0
+    facts = json.loads(capsysbinary.readouterr().out)
+    assert (facts["width"], facts["height"], facts["size"], facts["quality"]) == (8, 6, size, None)
+    assert facts["sections"][0]["length"] == PICTURE.size
+
+
+def test_a_file_is_decoded_by_the_checkpoint_that_made_it(
+    tmp_path: Path, fake: FakeCheckpoints, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for model_id, loaded in (
+        ("22222222", ["default", "other"]),
+        ("11111111", ["default"]),
+        ("", ["default"]),
+    ):
+        (tmp_path / "a.cwic").write_bytes(packed(PICTURE, model_id=model_id))
+        fake.loaded.clear()
+        assert (
+            cli.main(["decompress", str(tmp_path / "a.cwic"), str(tmp_path / "a.png")], checkpoints=fake) == 0
+        )
+        assert [name for name, *_ in fake.loaded] == loaded
+    (tmp_path / "a.cwic").write_bytes(packed(PICTURE, model_id="33333333"))
+    assert cli.main(["decompress", str(tmp_path / "a.cwic"), str(tmp_path / "a.png")], checkpoints=fake) == 1
+    assert "33333333" in capsys.readouterr().err
+
+
+def test_where_the_checkpoint_comes_from_can_be_said(
+    source: Path, tmp_path: Path, fake: FakeCheckpoints
+) -> None:
+    arguments = ["compress", str(source), str(tmp_path / "a.cwic")]
+    assert cli.main(arguments, checkpoints=fake) == 0
+    options = ["--model", "other", "--model-dir", str(tmp_path), "--device", "cpu"]
+    assert cli.main([*arguments, *options], checkpoints=fake) == 0
+    assert fake.loaded == [("default", Path("built-in"), "auto"), ("other", tmp_path, "cpu")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "COMMAND"),
+        (["frobnicate"], "frobnicate"),
+        (["compress", "IN"], "OUT"),
+        (["compress", "IN", "OUT", "--quality", "high"], "high"),
+        (["compress", "IN", "OUT", "--quality", "101"], "101"),
+        (["compress", "IN", "OUT", "--max-pixels", "0"], "got 0"),
+        (["decompress", "IN", "OUT.bmp"], ".png, .jpg, .jpeg, .webp"),
+        (["decompress", "IN", "OUT", "--format", "gif"], "gif"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_status_2(
+    arguments: list[str],
+    message: str,
+    source: Path,
+    tmp_path: Path,
+    fake: FakeCheckpoints,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    places = {"IN": str(source), "OUT": str(tmp_path / "out")}
+    assert cli.main([places.get(word, word) for word in arguments], checkpoints=fake) == 2
+    said = capsys.readouterr()
+    assert message in said.err
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_transparency_is_not_put_into_a_jpeg(
+    tmp_path: Path, fake: FakeCheckpoints, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.cwic").write_bytes(packed(np.zeros((2, 2, 4), np.uint8)))
+    assert cli.main(["decompress", str(tmp_path / "a.cwic"), str(tmp_path / "a.jpg")], checkpoints=fake) == 2
+    assert "transparency" in capsys.readouterr().err
+    assert not (tmp_path / "a.jpg").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["compress", "missing", "out"], "missing: No such file"),
+        (["compress", "folder", "out"], "folder: Is a directory"),
+        (["compress", "in.png", "folder"], "folder: is a folder"),
+        (["compress", "in.png", "nowhere/out"], "nowhere/out: its folder does not exist"),
+        (["compress", "text", "out"], "68 65 6c 6c 6f"),
+        (
+            ["compress", "in.png", "out", "--max-pixels", "47"],
+            "max_pixels is 47, got 48; --max-pixels raises it",
+        ),
+        (["compress", "a.cwic", "out"], "a .cwic file"),
+        (["decompress", "in.png", "out.png"], "does not start with CWIC"),
+        (["decompress", "a.cwic", "out.png", "--max-pixels", "47"], "max_pixels is 47"),
+        (["decompress", "cut", "out.png"], ""),
+        (["inspect", "text"], "does not start with CWIC"),
+        (["importance-map", "text", "out.png"], "68 65 6c 6c 6f"),
+    ],
+)
+def test_a_refused_input_is_one_line_and_status_1(
+    arguments: list[str],
+    message: str,
+    source: Path,
+    tmp_path: Path,
+    fake: FakeCheckpoints,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(source.parent)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "text").write_text("hello")
+    (tmp_path / "a.cwic").write_bytes(packed(PICTURE))
+    (tmp_path / "cut").write_bytes(packed(PICTURE)[:-9])
+    before = sorted(tmp_path.rglob("*"))
+    assert cli.main(arguments, checkpoints=fake) == 1
+    said = capsys.readouterr()
+    assert message in said.err
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert said.err.startswith("cwic: ")
+    assert sorted(tmp_path.rglob("*")) == before, "nothing half written"
+
+
+@given(
+    data=st.binary(max_size=200),
+    command=st.sampled_from(("compress", "decompress", "importance-map", "inspect")),
+)
+@settings(max_examples=100, deadline=None)
+def test_no_input_gets_a_traceback(data: bytes, command: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        Streams(patch, data)
+        errors = io.StringIO()
+        patch.setattr(sys, "stderr", errors)
+        arguments = [command, "-"] if command == "inspect" else [command, "-", "-"]
+        assert cli.main(arguments, checkpoints=FakeCheckpoints()) == 1
+        assert errors.getvalue().count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [CheckpointNotFoundError("no cwic in x"), SelfTestError("other\ncodes")])
+def test_a_bad_installation_is_status_3(
+    error: Exception, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["compress", str(source), str(tmp_path / "out")]
+    assert cli.main(arguments, checkpoints=FakeCheckpoints(error=error)) == 3
+    assert capsys.readouterr().err == f"cwic: {' '.join(str(error).split())}\n"
+
+
+def test_a_folder_without_checkpoints_is_status_3(
+    source: Path, tmp_path: Path, fake: FakeCheckpoints, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["compress", str(source), str(tmp_path / "out"), "--model-dir", str(tmp_path / "empty")]
+    assert cli.main(arguments, checkpoints=fake) == 3
+    assert "no checkpoint in" in capsys.readouterr().err
+
+
+def test_an_existing_file_is_replaced_and_a_link_stays_a_link(
+    source: Path, tmp_path: Path, fake: FakeCheckpoints
+) -> None:
+    target, link = tmp_path / "old.cwic", tmp_path / "link.cwic"
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    assert cli.main(["compress", str(source), str(link)], checkpoints=fake) == 0
+    assert link.is_symlink()
+    assert target.read_bytes() == packed(PICTURE, model_id="11111111")
+    assert target.stat().st_mode & 0o777 == 0o666 & ~_umask()
+    assert cli.main(["compress", str(source), os.devnull], checkpoints=fake) == 0
+    assert not Path(os.devnull).is_file()
+
+
+def _umask() -> int:
+    value = os.umask(0)
+    os.umask(value)
+    return value
+
+
+@pytest.mark.skipif(os.geteuid() == 0 if hasattr(os, "geteuid") else True, reason="root may write anywhere")
+def test_an_unwritable_folder_is_status_1(source: Path, tmp_path: Path, fake: FakeCheckpoints) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o500)
+    assert cli.main(["compress", str(source), str(closed / "out")], checkpoints=fake) == 1
+
+
+def test_a_failed_write_leaves_the_old_file(
+    source: Path, tmp_path: Path, fake: FakeCheckpoints, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "x" * 250  # itself a legal name, but the temporary file's is too long
+    (tmp_path / name).write_bytes(b"old")
+    assert cli.main(["compress", str(source), str(tmp_path / name)], checkpoints=fake) == 1
+    assert (tmp_path / name).read_bytes() == b"old"
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-W", "error", "-m", "model.cli", *arguments]
+
+
+def test_a_closed_pipe_ends_quietly(tmp_path: Path) -> None:
+    (tmp_path / "a.cwic").write_bytes(packed(PICTURE))
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(  # noqa: S603 - our own command line
+        command("inspect", str(tmp_path / "a.cwic")),
+        cwd=ROOT,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_help_version_and_inspect_import_neither_torch_nor_pillow(tmp_path: Path) -> None:
+    (tmp_path / "a.cwic").write_bytes(packed(PICTURE))
+    script = (
+        "import sys; from model.cli import main; "
+        f"codes = [main(['--help']), main(['--version']), main(['inspect', {str(tmp_path / 'a.cwic')!r}])]; "
+        "sys.exit(any(codes) or bool({'torch', 'PIL'} & set(sys.modules)))"
+    )
+    done = subprocess.run(  # noqa: S603 - our own command line
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "importance-map" in done.stdout
+    assert "cwic " in done.stdout
+
+
+def test_the_real_checkpoints_module_fits() -> None:
+    from model import checkpoints
+
+    fits: cli.Checkpoints = checkpoints
+    assert fits.DEFAULT_MODEL_DIR.name == "weights"

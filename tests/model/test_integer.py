@@ -1,0 +1,94 @@
+import pytest
+import torch
+
+from model.context import (
+    CHECKERBOARD,
+    COARSE_TO_FINE,
+    ContextModel,
+    Pattern,
+    group_specs,
+    pass_grid,
+    seen_taps,
+)
+from model.entropy import FRACTIONS, SCALE_ZERO, SCALES_PER_OCTAVE
+from model.freeze import freeze_group, saturation_table
+from model.integer import (
+    ACTIVATION_ONE,
+    CODE_LIMIT,
+    IntegerGroup,
+    Plane,
+    code_activations,
+    inside_plane,
+    padded_rows,
+)
+from tests.conftest import TINY
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("pattern", [CHECKERBOARD, COARSE_TO_FINE])
+def test_every_tap_of_a_pass_points_at_earlier_passes_only(pattern: Pattern) -> None:
+    for step in range(max(map(max, pattern)) + 1):
+        for i in range(4):
+            for j in range(4):
+                if pattern[i][j] == step:
+                    for dy, dx in seen_taps(pattern, step):
+                        assert pattern[(i + dy) % 4][(j + dx) % 4] < step
+
+
+def test_padded_rows_find_positions_in_planes() -> None:
+    values = torch.arange(2 * 3 * 5).reshape(2, 1, 3, 5)
+    rows = padded_rows(torch.arange(30), 3, 5)
+    assert torch.equal(Plane.of(values).rows[rows, 0].long(), torch.arange(30))
+
+
+def test_integer_predictions_are_those_of_the_float_model() -> None:
+    torch.manual_seed(0)
+    model = ContextModel(TINY)
+    for parameter in model.parameters():
+        parameter.data = torch.randn_like(parameter) * 0.1
+    group, spec = model.groups()[1], group_specs(TINY)[1][1]
+    codes = torch.randint(-9, 10, (2, 16, 6, 7))
+    side = torch.randint(-4096, 4097, (2, 2, 6, 7))
+    grid = pass_grid(spec.pattern, 6, 7, device=CPU)
+    saturation = saturation_table()
+
+    def activations(part: torch.Tensor) -> Plane:
+        rows = code_activations(part.permute(0, 2, 3, 1).reshape(-1, part.shape[1]), saturation)
+        return Plane.of(rows.reshape(2, 6, 7, -1).permute(0, 3, 1, 2))
+
+    integer = IntegerGroup(spec, freeze_group(group), device=CPU)
+    base = group.base(side / ACTIVATION_ONE, codes[:, :4].float())
+    for step in range(spec.passes):
+        seen = (grid < step)[None, None]
+        known = codes[:, 4:] * seen
+        mean, log_scale = group(base, known.float(), seen.float())
+        positions = torch.nonzero((grid == step).flatten().repeat(2))[:, 0]
+        found_mean, found_scale = integer.predict(
+            step,
+            padded_rows(positions, 6, 7),
+            side=Plane.of(side),
+            previous=[activations(codes[:, :4])],
+            local=activations(known),
+            inside=inside_plane(2, 6, 7, device=CPU),
+        )
+        want_mean = mean.permute(0, 2, 3, 1).reshape(-1, spec.size)[positions]
+        want_scale = log_scale.permute(0, 2, 3, 1).reshape(-1, spec.size)[positions]
+        assert (found_mean / FRACTIONS - want_mean).abs().max() < 1.1 / FRACTIONS
+        assert (
+            (found_scale - SCALE_ZERO) / SCALES_PER_OCTAVE - want_scale
+        ).abs().max() < 0.6 / SCALES_PER_OCTAVE
+
+
+def test_sums_stay_exact_for_the_largest_activations_and_weights() -> None:
+    """The bound in the module's docstring: float64 holds every integer up to 2^53."""
+    terms = 25 * 2 * 64 + 9 * 2 * 192  # more than any group has
+    assert terms <= 2**13
+    assert terms * 2**15 * 2**20 < 2**53
+    assert CODE_LIMIT * ACTIVATION_ONE < 2**24  # activations fit float32 planes
+
+
+def test_the_saturation_table_is_odd_and_bounded() -> None:
+    table = saturation_table().int()
+    assert torch.equal(table, -table.flip(0))
+    assert int(table.max()) == ACTIVATION_ONE

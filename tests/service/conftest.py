@@ -1,0 +1,20 @@
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from service_fakes import STORED, FakeCodec, picture_array
+from service_server import serving
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[httpx.Client]:
+    """A client of a ready service with two models, the first the default, and small limits."""
+    codecs = FakeCodec(), FakeCodec(name="other", model_id="0ther1d0")
+    with serving(*codecs, max_body_bytes=100_000, max_pixels=10_000, max_dimension=500) as client:
+        yield client
+
+
+@pytest.fixture
+def stored_file() -> bytes:
+    """A .cwic file that needs no model."""
+    return FakeCodec(model_id=STORED).encode(picture_array())

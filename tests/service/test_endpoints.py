@@ -1,0 +1,230 @@
+"""The endpoints that do work, over a real server, with a codec that loses nothing."""
+
+import hashlib
+import re
+
+import httpx
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from service_fakes import FakeCodec, picture_array, pixels, png
+from service_server import metric
+
+from model.images import MEDIA_TYPES
+from service.schemas import DecompressQuery, PictureFormat
+
+
+def test_a_picture_comes_back_through_compress_and_decompress(client: httpx.Client) -> None:
+    compressed = client.post("/compress", content=png())
+    assert compressed.status_code == 200
+    assert compressed.headers["Content-Type"] == "image/x-cwic"
+    assert compressed.content.startswith(b"CWIC")
+    picture = client.post("/decompress", content=compressed.content)
+    assert picture.headers["Content-Type"] == "image/png"
+    assert np.array_equal(pixels(picture.content), picture_array())
+
+
+@given(width=st.integers(1, 40), height=st.integers(1, 40), quality=st.floats(1, 100))
+@settings(max_examples=25, deadline=None)
+def test_every_size_and_quality_goes_through(
+    client: httpx.Client, width: int, height: int, quality: float
+) -> None:
+    array = picture_array(width, height)
+    file = client.post("/compress", params={"quality": quality}, content=png(array)).content
+    facts = client.post("/inspect", content=file).json()
+    assert (facts["width"], facts["height"]) == (width, height)
+    assert facts["quality"] == pytest.approx(quality)
+    assert np.array_equal(pixels(client.post("/decompress", content=file).content), array)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Type": "image/png"},
+        {"Content-Type": "image/jpeg"},
+        {"Content-Type": "application/octet-stream"},
+        {"Content-Type": "application/x-www-form-urlencoded"},
+        {"Content-Type": "nonsense"},
+        {},
+    ],
+)
+def test_the_bytes_decide_and_not_the_content_type(client: httpx.Client, headers: dict[str, str]) -> None:
+    assert client.post("/compress", content=png(), headers=headers).status_code == 200
+
+
+def test_a_multipart_field_works_like_a_raw_body(client: httpx.Client) -> None:
+    raw = client.post("/compress", content=png())
+    form = client.post("/compress", files={"file": ("photo.png", png(), "image/png")})
+    assert form.content == raw.content
+    back = client.post("/decompress", files={"file": ("photo.cwic", form.content)})
+    assert np.array_equal(pixels(back.content), picture_array())
+
+
+@pytest.mark.parametrize("picture_format", sorted(MEDIA_TYPES))
+def test_format_chooses_the_output(client: httpx.Client, picture_format: str) -> None:
+    file = FakeCodec().encode(picture_array())
+    by_query = client.post(
+        "/decompress", params={"format": picture_format}, content=file, headers={"Accept": "text/html"}
+    )
+    by_header = client.post("/decompress", content=file, headers={"Accept": MEDIA_TYPES[picture_format]})
+    assert (
+        by_query.headers["Content-Type"] == by_header.headers["Content-Type"] == MEDIA_TYPES[picture_format]
+    )
+    assert by_query.content == by_header.content
+    assert by_header.headers["Vary"] == "Accept"
+
+
+def test_the_formats_of_the_api_are_those_that_can_be_written() -> None:
+    assert set(PictureFormat.__args__) == set(MEDIA_TYPES)  # type: ignore[attr-defined] # a Literal's values
+    assert DecompressQuery().format is None
+
+
+def test_an_accept_header_that_cannot_be_met_is_406(client: httpx.Client) -> None:
+    answer = client.post(
+        "/decompress", content=FakeCodec().encode(picture_array()), headers={"Accept": "text/html"}
+    )
+    assert answer.status_code == 406
+    assert "image/png" in answer.json()["detail"]
+    assert answer.headers["Vary"] == "Accept"
+
+
+def test_an_importance_map_is_a_grey_png_of_the_pictures_size(client: httpx.Client) -> None:
+    answer = client.post("/importance-map", params={"quality": 80}, content=png())
+    assert answer.headers["Content-Type"] == "image/png"
+    assert np.array_equal(pixels(answer.content), np.full((16, 24), 80, np.uint8))
+
+
+def test_an_importance_map_of_a_file_is_the_files_own(client: httpx.Client) -> None:
+    answer = client.post("/importance-map", content=FakeCodec().encode(picture_array()))
+    assert np.array_equal(pixels(answer.content), np.full((16, 24), 100, np.uint8))
+
+
+def test_a_stored_picture_needs_no_model_and_has_no_map(client: httpx.Client, stored_file: bytes) -> None:
+    assert client.post("/decompress", content=stored_file).status_code == 200
+    assert client.post("/importance-map", content=stored_file).json()["type"].endswith("no-importance-map")
+
+
+def test_inspect_tells_the_facts_of_a_file(client: httpx.Client) -> None:
+    file = FakeCodec().encode(picture_array(), quality=30)
+    assert client.post("/inspect", content=file).json() == {
+        "version": 1,
+        "width": 24,
+        "height": 16,
+        "channels": 3,
+        "profile": "fake",
+        "model_id": "0badc0de",
+        "quality": 30.0,
+        "sections": [{"name": "pixels", "length": len(file) - 25}],
+        "size": len(file),
+        "bpp": 8 * len(file) / (24 * 16),
+    }
+
+
+def test_a_model_is_chosen_by_name_and_a_files_by_its_id(client: httpx.Client) -> None:
+    file = client.post("/compress", params={"model": "other"}, content=png())
+    assert file.headers["X-CWIC-Model"] == "0ther1d0"
+    assert client.post("/decompress", content=file.content).headers["X-CWIC-Model"] == "0ther1d0"
+    assert client.post("/compress", content=png()).headers["X-CWIC-Model"] == "0badc0de"
+
+
+@pytest.mark.parametrize("path", ["/compress", "/importance-map"])
+def test_an_unknown_model_is_404_and_names_those_there_are(client: httpx.Client, path: str) -> None:
+    answer = client.post(path, params={"model": "nope"}, content=png())
+    assert answer.status_code == 404
+    assert "fake, other" in answer.json()["detail"]
+
+
+def test_a_file_of_a_model_that_is_not_loaded_is_refused(client: httpx.Client) -> None:
+    file = FakeCodec(model_id="ffffffff").encode(picture_array())
+    for path in ("/decompress", "/importance-map"):
+        answer = client.post(path, content=file)
+        assert answer.json()["type"] == "urn:cwic:problem:wrong-model"
+        assert "ffffffff" in answer.json()["detail"]
+
+
+def test_models_lists_the_default_first(client: httpx.Client) -> None:
+    models = client.get("/models").json()["models"]
+    assert [(each["name"], each["default"]) for each in models] == [("fake", True), ("other", False)]
+
+
+@pytest.mark.parametrize("quality", ["0", "100.5", "nan", "inf", "-5", "best", ""])
+def test_a_quality_out_of_range_is_422_and_named(client: httpx.Client, quality: str) -> None:
+    answer = client.post("/compress", params={"quality": quality}, content=png())
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["name"] == "quality"
+
+
+@pytest.mark.parametrize("path", ["/compress", "/decompress", "/importance-map", "/inspect"])
+def test_a_misspelt_parameter_is_refused(client: httpx.Client, path: str) -> None:
+    answer = client.post(path, params={"qualty": 5}, content=png())
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["name"] == "qualty"
+
+
+def test_limits_on_pictures_are_422_and_name_their_setting(client: httpx.Client) -> None:
+    for array, setting, limit, actual in [
+        (picture_array(101, 100), "CWIC_MAX_PIXELS", 10_000, 10_100),
+        (picture_array(501, 2), "CWIC_MAX_DIMENSION", 500, 501),
+    ]:
+        problem = client.post("/compress", content=png(array)).json()
+        assert problem["status"] == 422
+        assert (problem["limit"], problem["actual"]) == (limit, actual)
+        assert setting in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "slug"),
+    [
+        ("/compress", b"", 400, "empty-body"),
+        ("/compress", b"hello, world", 415, "unsupported-image"),
+        ("/compress", png()[:-40], 422, "broken-image"),
+        ("/compress", FakeCodec().encode(picture_array()), 415, "unsupported-image"),
+        ("/decompress", png(), 415, "not-cwic"),
+        ("/decompress", b"CWIC", 422, "damaged-file"),
+        ("/inspect", png(), 415, "not-cwic"),
+        ("/importance-map", b"CWIC", 422, "damaged-file"),
+    ],
+)
+def test_bad_input_is_the_right_problem(
+    client: httpx.Client, path: str, body: bytes, status: int, slug: str
+) -> None:
+    answer = client.post(path, content=body)
+    assert (answer.status_code, answer.json()["type"]) == (status, f"urn:cwic:problem:{slug}")
+    assert client.get("/livez").is_success
+
+
+@given(body=st.binary(max_size=300))
+@settings(max_examples=50, deadline=None)
+def test_no_bytes_make_the_service_fail(client: httpx.Client, body: bytes) -> None:
+    for path in ("/compress", "/inspect", "/importance-map"):
+        assert client.post(path, content=body).status_code in {400, 415, 422}
+
+
+def test_answers_tell_time_size_model_and_content(client: httpx.Client) -> None:
+    answer = client.post("/compress", content=png())
+    stages = re.findall(r"(\w+);dur=[\d.]+", answer.headers["Server-Timing"])
+    assert stages == ["read", "queue", "decode", "inference"]
+    assert float(answer.headers["X-CWIC-Bpp"]) == pytest.approx(8 * len(answer.content) / (24 * 16), abs=1e-4)
+    assert answer.headers["ETag"] == f'"{hashlib.sha256(answer.content).hexdigest()[:32]}"'
+    assert "X-CWIC-Notes" not in answer.headers
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_notes_say_what_reading_changed(client: httpx.Client) -> None:
+    deep = (np.arange(16 * 16, dtype=np.uint16) * 256).reshape(16, 16)
+    answer = client.post("/compress", content=png(deep))  # type: ignore[arg-type] # 16 bits on purpose
+    assert answer.headers["X-CWIC-Notes"] == "depth-16-to-8"
+
+
+def test_work_is_measured(client: httpx.Client) -> None:
+    names = [
+        "cwic_bits_per_pixel_count",
+        "cwic_compression_ratio_count",
+        'cwic_stage_duration_seconds_count{op="compress",stage="inference"}',
+        'cwic_http_requests_total{method="POST",route="/compress",status="200"}',
+        'cwic_http_request_duration_seconds_count{method="POST",route="/compress"}',
+    ]
+    before = [metric(client, name) for name in names]
+    client.post("/compress", content=png())
+    assert [metric(client, name) for name in names] == [each + 1 for each in before]

@@ -1,0 +1,160 @@
+"""Overload, deadlines, clients that leave, a worker that hangs or dies: over a real server."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+
+import httpx
+import pytest
+from service_fakes import FakeCodec, png
+from service_server import metric, serving, wait_until
+
+from model.types import Pixels
+
+DEPTH = "cwic_queue_depth"
+
+
+class Hold:
+    """A codec's hook that holds pictures back until it is released, and counts those that came."""
+
+    def __init__(self) -> None:
+        self.release = threading.Event()
+        self.seen = 0
+
+    def __call__(self, array: Pixels) -> None:
+        if array.shape[0] == 16:  # not the warm-up's picture
+            self.seen += 1
+            assert self.release.wait(10)
+
+
+@pytest.fixture
+def hold() -> Iterator[Hold]:
+    made = Hold()
+    yield made
+    made.release.set()
+
+
+@contextmanager
+def busy(client: httpx.Client, hold: Hold, *, count: int = 1) -> Iterator[list[Future[httpx.Response]]]:
+    """So many requests in the service, the first of them running, until the hold is released."""
+    with ThreadPoolExecutor(count) as pool:
+        try:
+            futures: list[Future[httpx.Response]] = []
+            for _ in range(count):
+                futures.append(pool.submit(client.post, "/compress", content=png()))
+                wait_until(lambda: metric(client, DEPTH) == len(futures))
+            wait_until(lambda: hold.seen == 1)
+            yield futures
+        finally:
+            hold.release.set()
+
+
+def leave_after_sending(client: httpx.Client) -> None:
+    """Send a whole request and close the connection without waiting for the answer."""
+    body = png()
+    head = f"POST /compress HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    depth = metric(client, DEPTH)
+    with socket.create_connection((client.base_url.host, client.base_url.port or 80)) as connection:
+        connection.sendall(head + body)
+        wait_until(lambda: metric(client, DEPTH) == depth + 1)
+
+
+def test_a_full_queue_answers_429_with_retry_after_and_recovers(hold: Hold) -> None:
+    with serving(FakeCodec(on_encode=hold), queue_size=3) as client:
+        with busy(client, hold, count=3) as futures:
+            answer = client.post("/compress", content=png())
+            assert answer.status_code == 429
+            assert int(answer.headers["Retry-After"]) >= 1
+            assert answer.json()["limit"] == 3
+            assert "CWIC_QUEUE_SIZE" in answer.json()["detail"]
+            assert metric(client, 'cwic_rejected_total{reason="queue-full"}') == 1
+            hold.release.set()
+            assert {each.result(5).status_code for each in futures} == {200}
+        assert metric(client, DEPTH) == 0
+        assert client.post("/compress", content=png()).status_code == 200
+
+
+def test_a_full_queue_refuses_before_the_body_is_sent(hold: Hold) -> None:
+    with serving(FakeCodec(on_encode=hold), queue_size=1) as client, busy(client, hold):
+        address = client.base_url.host, client.base_url.port or 80
+        with socket.create_connection(address, timeout=5) as connection:
+            connection.sendall(b"POST /compress HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+            assert connection.recv(1000).startswith(b"HTTP/1.1 429")
+
+
+def test_probes_and_pages_answer_while_the_queue_is_full(hold: Hold) -> None:
+    with serving(FakeCodec(on_encode=hold), queue_size=1) as client, busy(client, hold):
+        for path in ("/livez", "/readyz", "/healthz", "/metrics", "/models", "/", "/docs", "/openapi.json"):
+            assert client.get(path).status_code == 200
+        assert client.get("/healthz").json()["queue_depth"] == 1
+
+
+def test_a_request_past_its_deadline_is_504_and_not_run(hold: Hold) -> None:
+    with serving(FakeCodec(on_encode=hold), request_timeout=0.4) as client:
+        with busy(client, hold, count=2) as futures:
+            assert [each.result(5).status_code for each in futures] == [504, 504]
+            assert "CWIC_REQUEST_TIMEOUT" in futures[0].result().json()["detail"]
+            # the one that runs keeps its place until its thread has finished; the other one is gone
+            assert metric(client, DEPTH) == 1
+        wait_until(lambda: metric(client, DEPTH) == 0)
+        assert client.post("/compress", content=png()).status_code == 200
+        assert hold.seen == 2
+        assert metric(client, 'cwic_rejected_total{reason="timeout"}') == 2
+
+
+def test_a_client_that_leaves_before_its_turn_is_not_served(hold: Hold) -> None:
+    with serving(FakeCodec(on_encode=hold)) as client:
+        with busy(client, hold):
+            leave_after_sending(client)
+            wait_until(lambda: metric(client, DEPTH) == 1)
+        assert client.post("/compress", content=png()).status_code == 200
+        assert hold.seen == 2
+        assert metric(client, 'cwic_rejected_total{reason="client-gone"}') == 1
+        assert metric(client, 'cwic_http_requests_total{method="POST",route="/compress",status="499"}') == 1
+
+
+def test_a_client_that_leaves_while_sending_frees_its_place() -> None:
+    with serving() as client:
+        address = client.base_url.host, client.base_url.port or 80
+        with socket.create_connection(address) as connection:
+            connection.sendall(b"POST /compress HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nfirst")
+            wait_until(lambda: metric(client, DEPTH) == 1)
+        wait_until(lambda: metric(client, DEPTH) == 0)
+        wait_until(lambda: metric(client, 'cwic_rejected_total{reason="client-gone"}') == 1)
+
+
+def test_a_stuck_worker_turns_livez_and_readyz_503(hold: Hold) -> None:
+    with serving(FakeCodec(on_encode=hold), request_timeout=0.1, stall_timeout=1.5) as client:
+        assert client.get("/livez").status_code == 200
+        with busy(client, hold):
+            wait_until(lambda: client.get("/livez").status_code == 503)
+            assert client.get("/livez").json()["limit"] == 1.5
+            assert client.get("/readyz").status_code == 503
+            assert client.get("/healthz").json()["live"] is False
+            assert client.post("/compress", content=png()).status_code == 503
+        wait_until(lambda: client.get("/livez").is_success)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_dead_worker_fails_its_request_and_turns_livez_503() -> None:
+    def die(array: Pixels) -> None:
+        if array.shape[0] == 16:
+            raise SystemExit
+
+    with serving(FakeCodec(on_encode=die)) as client:
+        answer = client.post("/compress", content=png())
+        assert (answer.status_code, answer.json()["type"]) == (503, "urn:cwic:problem:not-alive")
+        assert client.get("/livez").status_code == client.get("/readyz").status_code == 503
+        assert client.get("/healthz").json()["status"] == "unavailable"
+        assert client.post("/compress", content=png()).status_code == 503
+
+
+def test_a_request_in_progress_is_finished_at_shutdown(hold: Hold) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with serving(FakeCodec(on_encode=hold)) as client:
+            future = pool.submit(httpx.post, f"{client.base_url}/compress", content=png())
+            wait_until(lambda: hold.seen == 1)
+            threading.Timer(0.3, hold.release.set).start()
+        assert future.result(5).status_code == 200

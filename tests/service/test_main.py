@@ -1,0 +1,132 @@
+"""`cwic-serve` as a process: its settings, its exit statuses, its signals, what it imports and when."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from service_server import wait_until
+
+from service.__main__ import START_FAILED, USAGE_ERROR, main
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+
+# The real program around a codec that needs no checkpoint.
+SERVE = "import sys; from service_fakes import FakeCodec; from service.__main__ import main; "
+SERVE += "sys.exit(main(sys.argv[1:], load=lambda _: [FakeCodec()]))"
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """This process's environment, with the tests' helpers importable."""
+    return {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}", **variables}
+
+
+def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run Python to its end."""
+    return subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, *command],
+        env=environment(**variables),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@contextmanager
+def process(log: Path, *options: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A server process on a free port, and its address; its log goes to the file."""
+    with (
+        log.open("wb") as file,
+        subprocess.Popen(  # noqa: S603 - our own interpreter
+            [sys.executable, "-c", SERVE, "--port", "0", *options], env=environment(), cwd=ROOT, stderr=file
+        ) as server,
+    ):
+        try:
+            marker = "Uvicorn running on "
+            wait_until(lambda: marker in log.read_text() or server.poll() is not None, seconds=30)
+            assert server.poll() is None, log.read_text()
+            address = log.read_text().partition(marker)[2].split()[0]
+            yield server, address
+        finally:
+            server.kill()
+
+
+def test_the_command_line_and_settings_import_neither_torch_nor_numpy() -> None:
+    result = run("-c", "import sys, service.__main__; print(*sorted(sys.modules))")
+    assert result.returncode == 0, result.stderr
+    assert not {"torch", "numpy", "PIL", "fastapi"} & set(result.stdout.split())
+
+
+def test_the_app_is_built_without_torch_and_the_service_never_imports_training() -> None:
+    program = "import sys; from service.app import create_app; from service.settings import Settings; "
+    result = run("-c", program + "create_app(Settings()).openapi(); print(*sorted(sys.modules))")
+    assert result.returncode == 0, result.stderr
+    assert not {"torch", "training"} & set(result.stdout.split())
+
+
+def test_a_folder_without_checkpoints_ends_the_process_with_one_clear_line(tmp_path: Path) -> None:
+    result = run("-m", "service", "--port", "0", "--model-dir", str(tmp_path), "--log-level", "error")
+    assert result.returncode == START_FAILED
+    assert result.stderr.splitlines() == [
+        f"cwic-serve: cannot start: no checkpoint in {tmp_path}; CWIC_MODEL_DIR names another folder"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "variables", "message"),
+    [
+        (["--port", "x"], {}, "--port (CWIC_PORT): "),
+        ([], {"CWIC_DEVICE": "tpu"}, "--device (CWIC_DEVICE): "),
+        ([], {"CWIC_PROT": "80"}, "CWIC_PROT is no setting of cwic; did you mean CWIC_PORT?"),
+    ],
+)
+def test_bad_settings_are_named_and_end_with_status_2(
+    options: list[str],
+    variables: dict[str, str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert main(options) == USAGE_ERROR
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "text"), [("--version", "cwic-serve "), ("--help", "--max-body-bytes BYTES")]
+)
+def test_version_and_help_are_shown(option: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([option])
+    assert caught.value.code == 0
+    assert text in capsys.readouterr().out
+
+
+def test_an_option_that_is_cut_short_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--max", "5"])
+    assert caught.value.code == USAGE_ERROR
+    assert "unrecognized arguments" in capsys.readouterr().err
+
+
+def test_a_process_serves_names_no_software_and_ends_on_sigterm(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with process(log, "--log-format", "json") as (server, address):
+        wait_until(lambda: httpx.get(f"{address}/readyz").is_success)
+        assert "Server" not in httpx.get(f"{address}/models").headers
+        server.send_signal(signal.SIGTERM)
+        server.wait(10)
+        assert server.returncode == -signal.SIGTERM  # uvicorn ends by the signal that it was sent
+    lines = log.read_text().splitlines()
+    assert all(line.startswith('{"time": ') for line in lines), lines
+    assert any('"message": "GET /models"' in line for line in lines)
+    assert not any("/readyz" in line for line in lines)

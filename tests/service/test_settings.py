@@ -1,0 +1,65 @@
+"""Settings: defaults < environment < command line, and nothing that is silently ignored."""
+
+import pytest
+from pydantic import ValidationError
+
+from model.types import Limits
+from service.models import limits_of
+from service.settings import PREFIX, Settings
+
+
+def test_the_limits_of_the_service_default_to_those_of_the_codec() -> None:
+    assert limits_of(Settings()) == Limits()
+
+
+def test_the_environment_overrides_defaults_and_arguments_override_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert Settings().port == 8000
+    monkeypatch.setenv("CWIC_PORT", "9000")
+    assert Settings().port == 9000
+    assert Settings(port=9001).port == 9001
+
+
+def test_an_empty_variable_is_a_variable_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CWIC_MAX_PIXELS", "")
+    assert Settings().max_pixels == 40_000_000
+
+
+@pytest.mark.parametrize("name", ["CWIC_PROT", "cwic_prot", "CWIC_"])
+def test_an_unknown_variable_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(ValidationError, match=f"{name} is no setting"):
+        Settings()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"port": -1},
+        {"port": 70_000},
+        {"device": "tpu"},
+        {"device": "cuda:"},
+        {"queue_size": 0},
+        {"request_timeout": 0},
+        {"request_timeout": "nan"},
+        {"request_timeout": "inf"},
+        {"max_body_bytes": 0},
+        {"log_format": "xml"},
+        {"stall_timeout": 1, "request_timeout": 2},
+        {"colour": "red"},
+    ],
+)
+def test_values_out_of_range_are_refused(values: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Settings.model_validate(values)
+
+
+def test_every_setting_is_described() -> None:
+    for name, field in Settings.model_fields.items():
+        assert field.description, f"{PREFIX}{name.upper()}"
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().port = 1

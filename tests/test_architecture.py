@@ -1,0 +1,134 @@
+"""The layers, read from the source: nothing imports upwards, and importing does nothing."""
+
+import ast
+import inspect
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from model import errors
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = {"model": {"model"}, "service": {"model", "service"}, "training": {"model", "training"}}
+
+# Inside model/: each may import only those before it. A new module gets its place here.
+ORDER = (
+    "errors", "types", "config", "lossless", "bitstream", "samples", "images", "entropy", "layers", "transforms",
+    "context", "network", "integer", "freeze", "coding", "codec", "checkpoints", "cli",
+)  # fmt: skip
+NO_TORCH = ORDER[: ORDER.index("images") + 1]
+NO_PILLOW = frozenset(ORDER) - {"samples", "images"}
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """The full names of the modules that a source imports anywhere, `from model import codec` as `model.codec`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            whole = node.module in PACKAGES
+            yield from (f"{node.module}.{alias.name}" if whole else node.module for alias in node.names)
+
+
+def violations(source: str, module: str) -> Iterator[str]:
+    """What a source does that its place in the layers forbids; `module` is its dotted name."""
+    tree = ast.parse(source)
+    package, _, name = module.partition(".")
+    for target in imported(tree):
+        top, _, rest = target.partition(".")
+        if top in PACKAGES and top not in PACKAGES[package]:
+            yield f"{module} imports {target}"
+        if package == "model" and name in ORDER:
+            if top == "model" and rest.split(".")[0] in ORDER and rank(rest) >= rank(name):
+                yield f"{module} imports {target}, which does not come before it"
+            if (top == "torch" and name in NO_TORCH) or (top == "PIL" and name in NO_PILLOW):
+                yield f"{module} imports {target}"
+    for node in ast.walk(tree) if package == "model" else ():
+        if getattr(node, "attr", getattr(node, "name", "")) in ("environ", "environb", "getenv"):
+            yield f"{module} reads the environment"
+    for statement in tree.body:
+        if isinstance(statement, ast.Expr) and not isinstance(statement.value, ast.Constant):
+            yield f"{module}, line {statement.lineno}, does something at import"
+
+
+def rank(name: str) -> int:
+    return ORDER.index(name.split(".")[0])
+
+
+def sources(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+@pytest.mark.parametrize("package", sorted(PACKAGES))
+def test_no_layer_reaches_up_and_importing_does_nothing(package: str) -> None:
+    paths = sources(package)
+    assert paths
+    found: list[str] = []
+    for path in paths:
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        found.extend(violations(path.read_text(), module))
+    assert found == []
+
+
+def test_every_module_of_the_codec_has_its_place() -> None:
+    names = {path.stem for path in sources("model")} - {"__init__"}
+    assert names - set(ORDER) == set(), "give it a place in ORDER"
+
+
+@pytest.mark.parametrize(
+    ("source", "module"),
+    [
+        ("import service", "model.codec"),
+        ("from service import app", "model.codec"),
+        ("from training.train import train", "model.codec"),
+        ("def f():\n    import training.train", "service.app"),
+        ("from service.app import create_app", "training.train"),
+        ("from model import codec", "model.network"),
+        ("from model.codec import Codec", "model.bitstream"),
+        ("from model.bitstream import pack", "model.bitstream"),
+        ("import torch", "model.bitstream"),
+        ("from torch import Tensor", "model.images"),
+        ("import torch.nn", "model.types"),
+        ("from PIL import Image", "model.codec"),
+        ("import os\ndef f():\n    return os.environ['X']", "model.config"),
+        ("import os\nX = os.getenv('X')", "model.config"),
+        ("from os import getenv", "model.config"),
+        ("from pathlib import Path\nPath('x').mkdir()", "service.app"),
+    ],
+)
+def test_the_check_finds_what_is_planted(source: str, module: str) -> None:
+    assert list(violations(source, module))
+
+
+@pytest.mark.parametrize(
+    ("source", "module"),
+    [
+        ("from model.types import Pixels\nimport numpy", "model.images"),
+        ("import torch", "model.codec"),
+        ('"""Text."""\nfrom model import codec\nfrom service import app', "service.routes"),
+        ("import os\nX = os.environ", "service.settings"),
+    ],
+)
+def test_the_check_lets_through_what_is_allowed(source: str, module: str) -> None:
+    assert list(violations(source, module)) == []
+
+
+def test_the_version_is_the_newest_of_the_changelog() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    headings = re.findall(r"^## \[([^\]]+)\] - (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0][0] == project["version"]
+
+
+def test_the_error_tree_is_drawn_as_it_is() -> None:
+    drawn = re.findall(r"^([│├└─ ]*)(\w+Error)\b", inspect.getdoc(errors) or "", re.MULTILINE)
+    path: list[str] = []
+    tree: dict[str, str] = {}
+    for lines, name in drawn:
+        depth = len(lines) // 4
+        path[depth:] = [name]
+        tree[name] = path[depth - 1] if depth else "Exception"
+    classes = {name: kind for name, kind in vars(errors).items() if inspect.isclass(kind)}
+    assert tree == {name: kind.__mro__[1].__name__ for name, kind in classes.items()}
