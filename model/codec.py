@@ -120,9 +120,9 @@ class Codec:
             pictures = pixels.permute(0, 2, 3, 1).cpu().contiguous().numpy()
         return [_with_alpha(picture, c) for picture, c in zip(pictures, containers, strict=True)]
 
-    def decode_codes(self, data: bytes) -> tuple[Tensor, Tensor]:
+    def decode_codes(self, data: bytes, *, limits: Limits | None = None) -> tuple[Tensor, Tensor]:
         """A file's importance levels and codes, int64 [1, h/2, w/2] and [channels, h, w]: equal on every machine."""
-        container = bitstream.unpack(data, limits=self.limits)
+        container = bitstream.unpack(data, limits=limits or self.limits)
         if container.profile == "stored":
             raise NoImportanceMapError("a stored picture has no codes")
         with torch.inference_mode():

@@ -100,7 +100,10 @@ class Decoder:
     def _code(self, probabilities: Floats) -> Bits:
         if not probabilities.size:
             return np.empty(0, np.int32)
-        decoded: Bits = self._coder.decode(self._model, probabilities)
+        try:
+            decoded: Bits = self._coder.decode(self._model, probabilities)
+        except AssertionError as exc:  # how constriction reports a state that no encoder reaches
+            raise PayloadError("a payload cannot have been written by an encoder") from exc
         self._mirror.encode(decoded, self._model, probabilities)
         return decoded
 

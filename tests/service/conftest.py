@@ -2,8 +2,9 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from service_fakes import STORED, FakeCodec, picture_array
-from service_server import serving
+
+from tests.service.fakes import STORED, FakeCodec, picture_array
+from tests.service.server import serving
 
 
 @pytest.fixture(scope="session")

@@ -4,13 +4,13 @@ import threading
 from collections.abc import Sequence
 
 import pytest
-from service_fakes import FakeCodec, png
-from service_server import metric, running, serving, wait_until
 
 from model.errors import CheckpointNotFoundError
 from model.types import PictureCodec, Pixels
 from service.app import create_app
 from service.settings import Settings
+from tests.service.fakes import FakeCodec, png
+from tests.service.server import metric, running, serving, wait_until
 
 
 def test_the_service_listens_while_it_loads_and_is_ready_only_after_a_round_trip() -> None:

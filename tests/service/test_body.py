@@ -7,8 +7,9 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from service_fakes import FakeCodec, picture_array, png
-from service_server import metric, serving
+
+from tests.service.fakes import FakeCodec, picture_array, png
+from tests.service.server import metric, serving
 
 LIMIT = 100_000  # of the shared client
 

@@ -7,11 +7,11 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from service_fakes import FakeCodec, png
-from service_server import metric, serving, wait_until
 
 from model.types import Pixels
 from service import logs
+from tests.service.fakes import FakeCodec, png
+from tests.service.server import metric, serving, wait_until
 
 PROBLEM = "application/problem+json"
 

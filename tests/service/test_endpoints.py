@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from service_fakes import FakeCodec, picture_array, pixels, png
-from service_server import metric
 
 from model.images import MEDIA_TYPES
 from service.schemas import DecompressQuery, PictureFormat
+from tests.service.fakes import FakeCodec, picture_array, pixels, png
+from tests.service.server import metric
 
 
 def test_a_picture_comes_back_through_compress_and_decompress(client: httpx.Client) -> None:

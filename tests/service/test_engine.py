@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
-from service_fakes import FakeCodec, png
-from service_server import metric, serving, wait_until
 
 from model.types import Pixels
+from tests.service.fakes import FakeCodec, png
+from tests.service.server import metric, serving, wait_until
 
 DEPTH = "cwic_queue_depth"
 

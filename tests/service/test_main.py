@@ -10,21 +10,20 @@ from pathlib import Path
 
 import httpx
 import pytest
-from service_server import wait_until
 
 from service.__main__ import START_FAILED, USAGE_ERROR, main
+from tests.service.server import wait_until
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+ROOT = Path(__file__).parents[2]
 
 # The real program around a codec that needs no checkpoint.
-SERVE = "import sys; from service_fakes import FakeCodec; from service.__main__ import main; "
+SERVE = "import sys; from tests.service.fakes import FakeCodec; from service.__main__ import main; "
 SERVE += "sys.exit(main(sys.argv[1:], load=lambda _: [FakeCodec()]))"
 
 
 def environment(**variables: str) -> dict[str, str]:
     """This process's environment, with the tests' helpers importable."""
-    return {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}", **variables}
+    return {**os.environ, "PYTHONPATH": str(ROOT), **variables}
 
 
 def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -3,12 +3,12 @@
 import inspect
 
 import pytest
-from service_fakes import FakeCodec, png
-from service_server import serving
 
 from model import errors
 from model.types import Pixels
 from service import problems
+from tests.service.fakes import FakeCodec, png
+from tests.service.server import serving
 
 
 def leaves() -> list[type[errors.CwicError]]:

@@ -7,13 +7,13 @@ from functools import partial
 
 import numpy as np
 import pytest
-from service_server import wait_until
 
 from model.types import Pixels
 from service import logs, problems
 from service.gate import Gate
 from service.problems import ProblemError
 from service.worker import Worker
+from tests.service.server import wait_until
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from contextlib import closing, contextmanager
 import httpx
 import uvicorn
 from fastapi import FastAPI
-from service_fakes import FakeCodec
 
 from model.types import PictureCodec
 from service.app import create_app
 from service.settings import Settings
+from tests.service.fakes import FakeCodec
 
 
 def wait_until(condition: Callable[[], bool], *, seconds: float = 5) -> None:

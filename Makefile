@@ -1,0 +1,63 @@
+# Everything lives in .venv, which the first `make serve` or `make test` makes. Needed: Python 3.11 or newer with
+# venv and pip, and this folder. Versions come from requirements.lock; a second run installs nothing.
+#
+#   make serve              the HTTP service; `make serve HOST=0.0.0.0 PORT=9000`, or any CWIC_* variable
+#   make test               formatting, lint, types, tests
+#   make lint, make format  the first three of these; formatting put right
+#   make venv               only the environment for development
+
+PYTHON ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint requirements.lock
+SOURCES := pyproject.toml requirements.lock
+
+# Only from make's own command line: some shells have a HOST of their own.
+ifeq ($(origin HOST),command line)
+export CWIC_HOST := $(HOST)
+endif
+ifeq ($(origin PORT),command line)
+export CWIC_PORT := $(PORT)
+endif
+
+.PHONY: serve test lint format venv
+
+serve: $(VENV)/.serve
+	@exec $(BIN)/cwic-serve
+
+test: lint
+	@$(BIN)/python -m pytest
+
+lint: venv
+	@$(BIN)/ruff format --check --quiet . || { echo 'formatting differs: run `make format`' >&2; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+
+format: venv
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --fix --quiet .
+
+venv: $(VENV)/.dev
+
+$(VENV)/.made:
+	@for python in $(or $(PYTHON),python3.11 python3 python3.12 python3.13 python3.14); do \
+	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	        "$$python" -m venv $(VENV) && touch $@; exit; \
+	    fi; \
+	done; \
+	echo "cwic needs Python 3.11 or newer; $(or $(PYTHON),python3) is $$($(or $(PYTHON),python3) --version 2>&1)." >&2; \
+	echo "Where another one is installed: make PYTHON=/path/to/python" >&2; \
+	exit 1
+
+# The build backend is installed like everything else, so that the lock file covers it too.
+$(VENV)/.serve: $(VENV)/.made $(SOURCES)
+	@echo 'installing into $(VENV) (once; some minutes on a slow line)'
+	@$(PIP) 'setuptools>=77'
+	@$(PIP) --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.made $(SOURCES)
+	@echo 'installing into $(VENV) for development (once; some minutes on a slow line)'
+	@$(PIP) 'setuptools>=77'
+	@$(PIP) --no-build-isolation --editable '.[train,dev]'
+	@touch $@ $(VENV)/.serve

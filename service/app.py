@@ -1,0 +1,78 @@
+"""The app: `create_app(settings)` puts the parts together. Nothing happens at import."""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from service import openapi, problems
+from service.body import BodyLimit
+from service.codec_routes import codec_routes
+from service.context import RequestContext
+from service.engine import Engine, Load
+from service.metrics import Metrics
+from service.models import load_codecs
+from service.page import page_routes
+from service.settings import Settings
+from service.status_routes import status_routes
+from service.version import version
+
+logger = logging.getLogger("cwic.app")
+
+_DESCRIPTION = """\
+Compresses pictures with a learned, content-weighted codec. POST a picture to `/compress` and get a smaller
+file; POST that file to `/decompress` and get the picture.
+
+Bodies are raw bytes or a multipart form with the field `file`; what they are is told by the bytes, not by the
+content type. Errors are RFC 9457 problems (`application/problem+json`). Every answer has an `X-Request-ID`,
+the client's own where it is well formed.
+"""
+
+
+def _log_failure(error: Exception) -> None:
+    logger.critical("The service cannot start: %s", error)
+
+
+def create_app(
+    settings: Settings,
+    *,
+    load: Load = load_codecs,
+    on_failure: Callable[[Exception], None] = _log_failure,
+) -> FastAPI:
+    """The service as an ASGI app; independent of any other in the same process.
+
+    Args:
+        settings: see `service.settings`.
+        load: makes the codecs, on the worker's thread, the default one first.
+        on_failure: told why the models could not be loaded, on the event loop; the app stays up but never
+            ready, so its owner should end it.
+    """
+    metrics = Metrics()
+    engine = Engine(settings, metrics=metrics, load=load)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        engine.start(on_failure=on_failure)
+        try:
+            yield
+        finally:
+            await engine.stop()
+
+    app = FastAPI(
+        title="cwic",
+        version=version("cwic"),
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(RequestContext, metrics=metrics)  # added last: the outermost
+    problems.install(app, on_rejection=metrics.rejection)
+    app.include_router(codec_routes(engine))
+    app.include_router(status_routes(engine))
+    app.include_router(page_routes())
+    openapi.install(app)
+    return app

@@ -1,0 +1,89 @@
+"""The request's body: its limit, which counts bytes as they arrive, and the picture or file in it."""
+
+from starlette.datastructures import Headers, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service import problems
+from service.problems import ProblemError
+
+FIELD = "file"
+
+
+class BodyLimit:
+    """Refuses bodies above a number of bytes: by Content-Length before reading, else by counting.
+
+    The refusal is raised to whoever reads the body. What is not read is thrown away by the server as it
+    arrives, so that a client that only listens after sending still gets its answer.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        announced = Headers(scope=scope).get("Content-Length", "")
+        count = 0
+
+        async def counted() -> Message:
+            nonlocal count
+            if announced.isdecimal():
+                self._check(int(announced))
+            message = await receive()
+            if message["type"] == "http.request":
+                count += len(message.get("body", b""))
+                self._check(count)
+            return message
+
+        await self._app(scope, counted, send)
+
+    def _check(self, size: int) -> None:
+        if size > self._max_bytes:
+            raise ProblemError(
+                problems.BODY_TOO_LARGE,
+                f"A body of at least {size} bytes; the limit is {self._max_bytes} (CWIC_MAX_BODY_BYTES).",
+                limit=self._max_bytes,
+                actual=size,
+            )
+
+
+async def read_body(request: Request) -> bytes:
+    """The picture or .cwic file in a request: its raw body, or the field `file` of a multipart form.
+
+    The content type decides only between those two; what the bytes are is for their reader to tell.
+    Raises ProblemError.
+    """
+    try:
+        if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() == "multipart/form-data":
+            data = await _read_form(request)
+        else:
+            data = await request.body()
+    except ClientDisconnect as exc:
+        raise ProblemError(problems.CLIENT_GONE, "The client left while sending.") from exc
+    if not data:
+        raise ProblemError(
+            problems.EMPTY_BODY, f"Send the bytes as the body, or as the field `{FIELD}` of a multipart form."
+        )
+    return data
+
+
+async def _read_form(request: Request) -> bytes:
+    try:
+        async with request.form(max_files=1, max_fields=8) as form:
+            others = sorted({name for name in form if name != FIELD})
+            if others:
+                raise ProblemError(
+                    problems.BAD_FORM,
+                    f"Unexpected fields {', '.join(map(repr, others))}: parameters go into the query string.",
+                )
+            upload = form.get(FIELD)
+            if not isinstance(upload, UploadFile):
+                raise ProblemError(problems.BAD_FORM, f"The form needs a file in the field `{FIELD}`.")
+            return await upload.read()
+    except HTTPException as exc:  # how Starlette reports a form that cannot be parsed
+        raise ProblemError(problems.BAD_FORM, exc.detail) from exc

@@ -1,0 +1,179 @@
+"""The endpoints that do work: compress, decompress, importance map, inspect."""
+
+import hashlib
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from model.images import MEDIA_TYPES, read_image, write_image
+from model.types import PictureCodec
+from service import openapi, problems
+from service.engine import Engine
+from service.models import limits_of
+from service.negotiation import choose_format
+from service.problems import ProblemError
+from service.schemas import CompressQuery, DecompressQuery, FileFacts, NoQuery
+from service.stages import Stages
+
+MAGIC = b"CWIC"
+NOTES = "X-CWIC-Notes"
+
+_PICTURE = "A picture: PNG, JPEG, WebP, AVIF, GIF, TIFF, BMP or PPM; its bytes tell which."
+_FILE = "A .cwic file."
+_MODEL = {"X-CWIC-Model": "Id of the model that did it."}
+_BPP = {"X-CWIC-Bpp": "Bits per pixel of the .cwic file."}
+_READ = {NOTES: "What reading changed, such as `orientation-applied`; absent if nothing."}
+
+
+def codec_routes(engine: Engine) -> APIRouter:
+    """The routes, bound to an engine."""
+    router = APIRouter(tags=["codec"])
+    limits = limits_of(engine.settings)
+
+    @router.post(
+        "/compress",
+        summary="A picture to a .cwic file",
+        response_class=Response,
+        responses=openapi.answers(
+            *openapi.WORK,
+            *openapi.READ_IMAGE,
+            problems.UNKNOWN_MODEL,
+            ok=openapi.binary("The file.", openapi.CWIC_TYPE, headers=_MODEL | _BPP | _READ),
+        ),
+        openapi_extra=openapi.body(_PICTURE, "image/*"),
+    )
+    async def compress(request: Request, query: Annotated[CompressQuery, Query()]) -> Response:
+        codec = engine.models.named(query.model)
+
+        def work(data: bytes, stages: Stages) -> Response:
+            with stages.measure("decode"):
+                picture = read_image(data, limits=limits)
+            with stages.measure("inference"):
+                file = codec.encode(picture.array, quality=query.quality)
+            height, width = picture.array.shape[:2]
+            engine.metrics.compressed(received=len(data), size=len(file), pixels=width * height)
+            return _answer(
+                file, openapi.CWIC_TYPE, codec, notes=picture.notes, bpp=8 * len(file) / (width * height)
+            )
+
+        return await engine.run(request, op="compress", work=work)
+
+    @router.post(
+        "/decompress",
+        summary="A .cwic file to a picture",
+        response_class=Response,
+        responses=openapi.answers(
+            *openapi.WORK,
+            *openapi.READ_FILE,
+            problems.NOT_ACCEPTABLE,
+            ok=openapi.binary("The picture.", *openapi.pictures(), headers=_MODEL | _BPP),
+        ),
+        openapi_extra=openapi.body(_FILE, openapi.CWIC_TYPE),
+    )
+    async def decompress(request: Request, query: Annotated[DecompressQuery, Query()]) -> Response:
+        models = engine.models
+        picture_format = query.format or _negotiated(request)
+
+        def work(data: bytes, stages: Stages) -> Response:
+            codec = models.of_file(data)
+            with stages.measure("inference"):
+                array = codec.decode(data)
+            with stages.measure("encode"):
+                picture = write_image(array, format=picture_format)
+            bpp = 8 * len(data) / (array.shape[0] * array.shape[1])
+            return _answer(picture, MEDIA_TYPES[picture_format], codec, bpp=bpp, vary="Accept")
+
+        return await engine.run(request, op="decompress", work=work)
+
+    @router.post(
+        "/importance-map",
+        summary="Where the bits go: a grey PNG of the picture's size, white where most is kept",
+        response_class=Response,
+        responses=openapi.answers(
+            *openapi.WORK,
+            *openapi.READ_IMAGE,
+            *openapi.READ_FILE,
+            problems.NO_IMPORTANCE_MAP,
+            ok=openapi.binary("The map.", "image/png", headers=_MODEL | _READ),
+        ),
+        openapi_extra=openapi.body(
+            f"{_PICTURE} Or a .cwic file, whose own map is shown; `quality` and `model` do not apply to it.",
+            "image/*",
+            openapi.CWIC_TYPE,
+        ),
+    )
+    async def importance_map(request: Request, query: Annotated[CompressQuery, Query()]) -> Response:
+        models = engine.models
+        named = models.named(query.model)
+
+        def work(data: bytes, stages: Stages) -> Response:
+            notes: tuple[str, ...] = ()
+            if data.startswith(MAGIC):
+                codec = models.of_file(data)
+                with stages.measure("inference"):
+                    array = codec.importance_map(data)
+            else:
+                codec = named
+                with stages.measure("decode"):
+                    picture = read_image(data, limits=limits)
+                notes = picture.notes
+                with stages.measure("inference"):
+                    array = codec.importance_map(picture.array, quality=query.quality)
+            with stages.measure("encode"):
+                png = write_image(array, format="png")
+            return _answer(png, MEDIA_TYPES["png"], codec, notes=notes)
+
+        return await engine.run(request, op="importance-map", work=work)
+
+    @router.post(
+        "/inspect",
+        summary="What a .cwic file says about itself",
+        responses=openapi.answers(*openapi.WORK, *openapi.READ_FILE),
+        openapi_extra=openapi.body(_FILE, openapi.CWIC_TYPE),
+    )
+    async def inspect(request: Request, query: Annotated[NoQuery, Query()]) -> FileFacts:  # noqa: ARG001 - refuses any
+        models = engine.models
+
+        def work(data: bytes, stages: Stages) -> FileFacts:
+            with stages.measure("inspect"):
+                return FileFacts.of(models.default.inspect(data))
+
+        return await engine.run(request, op="inspect", work=work)
+
+    return router
+
+
+def _negotiated(request: Request) -> str:
+    accept = ", ".join(request.headers.getlist("Accept"))
+    chosen = choose_format(accept, MEDIA_TYPES)
+    if chosen is None:
+        raise ProblemError(
+            problems.NOT_ACCEPTABLE,
+            f"Pictures come as {', '.join(MEDIA_TYPES.values())}; Accept has {accept!r}.",
+            headers={"Vary": "Accept"},
+        )
+    return chosen
+
+
+def _answer(
+    content: bytes,
+    media_type: str,
+    codec: PictureCodec,
+    *,
+    notes: tuple[str, ...] = (),
+    bpp: float | None = None,
+    vary: str | None = None,
+) -> Response:
+    headers = {
+        "ETag": f'"{hashlib.sha256(content).hexdigest()[:32]}"',
+        "X-CWIC-Model": codec.info.model_id,
+    }
+    if bpp is not None:
+        headers["X-CWIC-Bpp"] = f"{bpp:.4f}"
+    if notes:
+        headers[NOTES] = ", ".join(notes)
+    if vary:
+        headers["Vary"] = vary
+    return Response(content, media_type=media_type, headers=headers)

@@ -1,0 +1,75 @@
+"""The codecs that the service holds: loading, proving and finding them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from model.errors import CheckpointNotFoundError, SelfTestError, WrongModelError
+from model.types import Limits, PictureCodec
+from service import problems
+from service.problems import ProblemError
+from service.settings import Settings
+
+
+class Models:
+    """The loaded codecs, by name and by the id that files carry; the first one is the default."""
+
+    def __init__(self, codecs: Sequence[PictureCodec]) -> None:
+        assert codecs, "at least one codec"
+        self.codecs = tuple(codecs)
+        self.default = self.codecs[0]
+        self._by_name = {codec.info.name: codec for codec in self.codecs}
+        self._by_id = {codec.info.model_id: codec for codec in self.codecs}
+
+    def named(self, name: str | None) -> PictureCodec:
+        """The codec of that name, the default for None; raises ProblemError (404)."""
+        if name is None:
+            return self.default
+        if name not in self._by_name:
+            raise ProblemError(
+                problems.UNKNOWN_MODEL, f"No model is called {name!r}; there are {', '.join(self._by_name)}."
+            )
+        return self._by_name[name]
+
+    def of_file(self, data: bytes) -> PictureCodec:
+        """The codec that a .cwic file was made with; the default for a stored picture, which needs none.
+
+        Raises FileError, WrongModelError among them.
+        """
+        model_id = self.default.inspect(data).model_id
+        if not model_id:
+            return self.default
+        if model_id not in self._by_id:
+            raise WrongModelError(
+                f"the file was made with model {model_id}; loaded are {', '.join(self._by_id)}"
+            )
+        return self._by_id[model_id]
+
+
+def limits_of(settings: Settings) -> Limits:
+    """The limits on pictures that the settings name."""
+    return Limits(max_pixels=settings.max_pixels, max_dimension=settings.max_dimension)
+
+
+def load_codecs(settings: Settings) -> tuple[PictureCodec, ...]:
+    """Every checkpoint of the folder, the default one first, on the device; raises CheckpointError."""
+    # Here, not above: torch takes seconds to import, and the server should answer its probes meanwhile.
+    from model.checkpoints import DEFAULT_MODEL_DIR, available, load_codec
+
+    model_dir = settings.model_dir or DEFAULT_MODEL_DIR
+    names = available(model_dir)
+    if not names:
+        raise CheckpointNotFoundError(f"no checkpoint in {model_dir}; CWIC_MODEL_DIR names another folder")
+    return tuple(
+        load_codec(name, model_dir=model_dir, device=settings.device, limits=limits_of(settings))
+        for name in names
+    )
+
+
+def prove(codec: PictureCodec) -> None:
+    """Warm a codec by a real round trip of a small picture; raises SelfTestError where that fails."""
+    rows, columns = np.mgrid[0:64, 0:96]
+    picture = np.stack([2 * columns, 3 * rows, 255 - columns - rows], axis=-1).astype(np.uint8)  # [64, 96, 3]
+    result = codec.decode(codec.encode(picture))
+    if result.shape != picture.shape:
+        raise SelfTestError(f"{codec.info.name}: a picture {picture.shape} came back as {result.shape}")

@@ -1,0 +1,109 @@
+"""What the OpenAPI document says beyond what FastAPI finds by itself: bodies, pictures and problems."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from model.images import MEDIA_TYPES
+from service import problems
+from service.problems import Kind, Problem
+
+CWIC_TYPE = "image/x-cwic"
+TEXT = "text/plain"
+
+Schema = dict[str, Any]  # a JSON document
+
+_BINARY: Schema = {"type": "string", "format": "binary"}
+_PROBLEM: Schema = {"$ref": "#/components/schemas/Problem"}
+
+# Of every endpoint that takes a body and does work.
+WORK = (
+    problems.EMPTY_BODY,
+    problems.BAD_FORM,
+    problems.BODY_TIMEOUT,
+    problems.BODY_TOO_LARGE,
+    problems.LIMIT,
+    problems.QUEUE_FULL,
+    problems.INTERNAL,
+    problems.NOT_READY,
+    problems.NOT_ALIVE,
+    problems.TIMEOUT,
+)
+READ_IMAGE = (
+    problems.UNSUPPORTED_IMAGE,
+    problems.BROKEN_IMAGE,
+    problems.INVALID_PARAMETER,
+    problems.UNKNOWN_MODEL,
+)
+READ_FILE = (
+    problems.NOT_CWIC,
+    problems.UNSUPPORTED_VERSION,
+    problems.INVALID_PARAMETER,
+    problems.DAMAGED_FILE,
+    problems.WRONG_MODEL,
+)
+
+
+def body(description: str, *media_types: str) -> Schema:
+    """The request body of an endpoint: raw bytes, or a multipart form with the field `file`."""
+    form = {"type": "object", "properties": {"file": _BINARY}, "required": ["file"]}
+    content: Schema = {each: {"schema": _BINARY} for each in (*media_types, "application/octet-stream")}
+    content["multipart/form-data"] = {"schema": form}
+    return {"requestBody": {"required": True, "description": description, "content": content}}
+
+
+def answers(*kinds: Kind, ok: Schema | None = None) -> dict[int | str, Schema]:
+    """The responses of an endpoint: its success where it is not JSON, and its problems by status."""
+    result: dict[int | str, Schema] = {200: ok} if ok else {}
+    for status in sorted({kind.status for kind in kinds}):
+        titles = dict.fromkeys(kind.title for kind in kinds if kind.status == status)
+        result[status] = {
+            "description": "; ".join(titles),
+            "content": {problems.MEDIA_TYPE: {"schema": _PROBLEM}},
+        }
+        if status == problems.QUEUE_FULL.status:
+            result[status]["headers"] = {
+                "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}
+            }
+    return result
+
+
+def binary(description: str, *media_types: str, headers: dict[str, str] | None = None) -> Schema:
+    """A successful answer of bytes, with its headers and what they mean."""
+    named = {
+        "ETag": "Of the content, strong.",
+        "Server-Timing": "Milliseconds of each stage.",
+        **(headers or {}),
+    }
+    return {
+        "description": description,
+        "content": {each: {"schema": _BINARY} for each in media_types},
+        "headers": {
+            name: {"description": meaning, "schema": {"type": "string"}} for name, meaning in named.items()
+        },
+    }
+
+
+def pictures() -> tuple[str, ...]:
+    """The media types that pictures are answered in."""
+    return tuple(MEDIA_TYPES.values())
+
+
+def install(app: FastAPI) -> None:
+    """Add the schema of problems, which no endpoint declares as its model."""
+
+    def document() -> Schema:
+        if app.openapi_schema is None:
+            schema = get_openapi(
+                title=app.title, version=app.version, description=app.description, routes=app.routes
+            )
+            parts = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+            definitions = parts.pop("$defs", {})
+            schema.setdefault("components", {}).setdefault("schemas", {}).update(
+                definitions | {"Problem": parts}
+            )
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign] # FastAPI's documented way to extend the document

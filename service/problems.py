@@ -1,0 +1,243 @@
+"""What goes wrong, as HTTP says it: RFC 9457 problems, and the one table from the codec's errors to them."""
+
+import http
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from model import errors
+
+MEDIA_TYPE = "application/problem+json"
+
+logger = logging.getLogger("cwic.problems")
+
+
+class FieldProblem(BaseModel):
+    """One parameter that was refused."""
+
+    name: str = Field(description="The parameter.", examples=["quality"])
+    reason: str = Field(examples=["Input should be less than or equal to 100"])
+
+
+class Problem(BaseModel):
+    """An error, as RFC 9457 describes it."""
+
+    type: str = Field(
+        description="Stable name of the kind of problem; `about:blank` where the status says it all.",
+        examples=["urn:cwic:problem:limit"],
+    )
+    title: str = Field(description="The kind of problem in words.", examples=["Picture too large"])
+    status: int = Field(examples=[422])
+    detail: str = Field(description="This occurrence: what to change.")
+    instance: str = Field(description="Path of the request.", examples=["/compress"])
+    request_id: str = Field(description="As in the header X-Request-ID and in the log.")
+    limit: int | float | None = Field(None, description="The limit that was passed.")
+    actual: int | float | None = Field(None, description="The value that passed it.")
+    errors: list[FieldProblem] | None = Field(None, description="The parameters that were refused.")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of problem.
+
+    Attributes:
+        slug: last part of its type URI.
+        status: HTTP status.
+        title: the kind in words.
+        rejection: counted in `cwic_rejected_total` under its slug: the service turned work away.
+    """
+
+    slug: str
+    status: int
+    title: str
+    rejection: bool = False
+
+
+EMPTY_BODY = Kind("empty-body", 400, "No picture or file in the request")
+BAD_FORM = Kind("bad-form", 400, "Unusable multipart form")
+UNKNOWN_MODEL = Kind("unknown-model", 404, "No such model")
+NOT_ACCEPTABLE = Kind("not-acceptable", 406, "No acceptable output format")
+BODY_TIMEOUT = Kind("body-timeout", 408, "The body took too long to arrive", rejection=True)
+BODY_TOO_LARGE = Kind("body-too-large", 413, "Request body too large", rejection=True)
+UNSUPPORTED_IMAGE = Kind("unsupported-image", 415, "Not a picture that can be read")
+NOT_CWIC = Kind("not-cwic", 415, "Not a .cwic file")
+UNSUPPORTED_VERSION = Kind("unsupported-version", 415, "Unknown version of the .cwic format")
+INVALID_PARAMETER = Kind("invalid-parameter", 422, "Invalid parameter")
+LIMIT = Kind("limit", 422, "Picture too large", rejection=True)
+BROKEN_IMAGE = Kind("broken-image", 422, "Damaged picture")
+DAMAGED_FILE = Kind("damaged-file", 422, "Damaged .cwic file")
+WRONG_MODEL = Kind("wrong-model", 422, "Made with a model that is not loaded")
+NO_IMPORTANCE_MAP = Kind("no-importance-map", 422, "No importance map in the file")
+QUEUE_FULL = Kind("queue-full", 429, "Too many requests", rejection=True)
+CLIENT_GONE = Kind("client-gone", 499, "The client left", rejection=True)
+INTERNAL = Kind("internal", 500, "Internal error")
+NOT_READY = Kind("not-ready", 503, "Not ready", rejection=True)
+NOT_ALIVE = Kind("not-alive", 503, "The worker is dead or stuck", rejection=True)
+TIMEOUT = Kind("timeout", 504, "The request took too long", rejection=True)
+
+# Every leaf of the tree in model/errors.py; a test proves that none is missing.
+KINDS: Mapping[type[errors.CwicError], Kind] = MappingProxyType(
+    {
+        errors.ParameterError: INVALID_PARAMETER,
+        errors.LimitError: LIMIT,
+        errors.UnsupportedImageError: UNSUPPORTED_IMAGE,
+        errors.BrokenImageError: BROKEN_IMAGE,
+        errors.NotCwicError: NOT_CWIC,
+        errors.UnsupportedVersionError: UNSUPPORTED_VERSION,
+        errors.TruncatedFileError: DAMAGED_FILE,
+        errors.ChecksumError: DAMAGED_FILE,
+        errors.TrailingDataError: DAMAGED_FILE,
+        errors.HeaderError: DAMAGED_FILE,
+        errors.SectionError: DAMAGED_FILE,
+        errors.PayloadError: DAMAGED_FILE,
+        errors.WrongModelError: WRONG_MODEL,
+        errors.NoImportanceMapError: NO_IMPORTANCE_MAP,
+        errors.CheckpointNotFoundError: INTERNAL,
+        errors.CheckpointFormatError: INTERNAL,
+        errors.SelfTestError: INTERNAL,
+    }
+)
+
+
+class ProblemError(Exception):
+    """Ends a request with a problem of the given kind."""
+
+    def __init__(
+        self,
+        kind: Kind,
+        detail: str,
+        *,
+        limit: float | None = None,
+        actual: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+        self.limit = limit
+        self.actual = actual
+        self.headers = headers
+
+
+def from_cwic_error(error: errors.CwicError) -> ProblemError:
+    """The answer to an error of the codec; the message passes on only what concerns the caller's input."""
+    kind = next((KINDS[each] for each in type(error).__mro__ if each in KINDS), INTERNAL)
+    if kind is INTERNAL:
+        return internal()
+    if isinstance(error, errors.LimitError):
+        detail = f"{error}; the server's setting is CWIC_{error.name.upper()}"
+        return ProblemError(kind, detail, limit=error.limit, actual=error.actual)
+    return ProblemError(kind, str(error))
+
+
+def internal() -> ProblemError:
+    """The answer to a fault of ours: nothing of it leaves the server except the request id."""
+    return ProblemError(INTERNAL, "A fault of the server; its log has the cause under the request_id.")
+
+
+def respond(request: Request, error: ProblemError) -> Response:
+    """The response to a problem."""
+    return _response(
+        request,
+        type_=f"urn:cwic:problem:{error.kind.slug}",
+        title=error.kind.title,
+        status=error.kind.status,
+        detail=error.detail,
+        limit=error.limit,
+        actual=error.actual,
+        headers=error.headers,
+    )
+
+
+def install(app: FastAPI, *, on_rejection: Callable[[str], None]) -> None:
+    """Make every error of the app a problem; `on_rejection` is told the slug of work turned away.
+
+    Unforeseen exceptions are not handled here but by the outermost middleware, which also logs them.
+    """
+
+    async def problem(request: Request, error: Exception) -> Response:
+        assert isinstance(error, ProblemError)
+        if error.kind.rejection:
+            on_rejection(error.kind.slug)
+        return respond(request, error)
+
+    async def cwic(request: Request, error: Exception) -> Response:
+        assert isinstance(error, errors.CwicError)
+        answer = from_cwic_error(error)
+        if answer.kind is INTERNAL:
+            logger.error("%s", answer.kind.title, exc_info=error)
+        return await problem(request, answer)
+
+    async def validation(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        fields = [
+            FieldProblem(name=".".join(str(part) for part in each["loc"][1:]), reason=each["msg"])
+            for each in error.errors()
+        ]
+        return _response(
+            request,
+            type_=f"urn:cwic:problem:{INVALID_PARAMETER.slug}",
+            title=INVALID_PARAMETER.title,
+            status=INVALID_PARAMETER.status,
+            detail="; ".join(f"{field.name}: {field.reason}" for field in fields),
+            errors=fields,
+        )
+
+    async def plain(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        title = http.HTTPStatus(error.status_code).phrase
+        return _response(
+            request,
+            type_="about:blank",
+            title=title,
+            status=error.status_code,
+            detail=_DETAILS.get(error.status_code, error.detail),
+            headers=error.headers,
+        )
+
+    app.add_exception_handler(ProblemError, problem)
+    app.add_exception_handler(errors.CwicError, cwic)
+    app.add_exception_handler(RequestValidationError, validation)
+    app.add_exception_handler(HTTPException, plain)
+
+
+_DETAILS = {404: "No such address; /docs lists them.", 405: "Not with this method; see the header Allow."}
+
+
+def _response(
+    request: Request,
+    *,
+    type_: str,
+    title: str,
+    status: int,
+    detail: str,
+    limit: float | None = None,
+    actual: float | None = None,
+    errors: list[FieldProblem] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    problem = Problem(
+        type=type_,
+        title=title,
+        status=status,
+        detail=detail,
+        instance=request.url.path,
+        request_id=request.state.request_id,
+        limit=limit,
+        actual=actual,
+        errors=errors,
+    )
+    return JSONResponse(
+        problem.model_dump(exclude_none=True),
+        status_code=status,
+        headers={"Cache-Control": "no-store", **(headers or {})},
+        media_type=MEDIA_TYPE,
+    )

@@ -1,0 +1,140 @@
+"""What requests may ask for and what JSON answers look like."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from model.types import FileInfo, ModelInfo
+
+Quality = Annotated[
+    float,
+    Field(ge=1, le=100, allow_inf_nan=False, description="1 is the smallest file, 100 the best picture."),
+]
+ModelName = Annotated[
+    str | None, Field(description="Name of a model, see /models; the default one if empty.")
+]
+PictureFormat = Literal["png", "jpeg", "webp"]
+
+
+class CompressQuery(BaseModel):
+    """Parameters of /compress and /importance-map; others are refused, a misspelt one would do nothing."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    quality: Quality = 50
+    model: ModelName = None
+
+
+class DecompressQuery(BaseModel):
+    """Parameters of /decompress."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Annotated[
+        PictureFormat | None,
+        Field(description="Format of the picture; by the header Accept if empty, else png."),
+    ] = None
+
+
+class NoQuery(BaseModel):
+    """No parameters."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Section(BaseModel):
+    """One section of a .cwic file."""
+
+    name: str = Field(examples=["codes"])
+    length: int = Field(description="Of its payload, in bytes.")
+
+
+class FileFacts(BaseModel):
+    """What a .cwic file says about itself."""
+
+    version: int = Field(description="Of the file format.")
+    width: int = Field(description="In pixels.")
+    height: int = Field(description="In pixels.")
+    channels: int = Field(description="3 (RGB) or 4 (RGB and alpha).")
+    profile: str = Field(
+        description="Codec profile; `stored` for a picture kept as it was.", examples=["cwic"]
+    )
+    model_id: str = Field(description="Of the model that made it; empty for `stored`.", examples=["1f2e3d4c"])
+    quality: float | None = Field(description="1 to 100; null for `stored`.")
+    sections: list[Section] = Field(description="In file order.")
+    size: int = Field(description="Of the whole file, in bytes.")
+    bpp: float = Field(description="Bits per pixel of the whole file.")
+
+    @classmethod
+    def of(cls, info: FileInfo) -> Self:
+        """The codec's facts as the API shows them."""
+        return cls(
+            version=info.version,
+            width=info.width,
+            height=info.height,
+            channels=info.channels,
+            profile=info.profile,
+            model_id=info.model_id,
+            quality=info.quality,
+            sections=[Section(name=each.name, length=each.length) for each in info.sections],
+            size=info.size,
+            bpp=info.bpp,
+        )
+
+
+class ModelFacts(BaseModel):
+    """A loaded model."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    name: str = Field(description="What `?model=` takes.")
+    default: bool = Field(description="Taken where no model is named.")
+    profile: str
+    model_id: str = Field(description="As files carry it.", examples=["1f2e3d4c"])
+    sha256: str = Field(description="Of its weights.")
+    parameters: int = Field(description="Number of weights.")
+    size: int = Field(description="Of the weights' file, in bytes.")
+    device: str = Field(examples=["cpu", "cuda:0"])
+    dtype: str = Field(description="Of the pixel path.", examples=["float32"])
+
+    @classmethod
+    def of(cls, info: ModelInfo, *, default: bool) -> Self:
+        """The codec's facts as the API shows them."""
+        return cls(
+            name=info.name,
+            default=default,
+            profile=info.profile,
+            model_id=info.model_id,
+            sha256=info.sha256,
+            parameters=info.parameters,
+            size=info.size,
+            device=info.device,
+            dtype=info.dtype,
+        )
+
+
+class ModelList(BaseModel):
+    """The loaded models, the default one first."""
+
+    models: list[ModelFacts]
+
+
+class Status(BaseModel):
+    """The answer of a probe that is content."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Health(BaseModel):
+    """The state of the service in one look; answered with 503 where it is not ready."""
+
+    status: Literal["ok", "unavailable"]
+    live: bool = Field(description="The worker shows signs of life.")
+    ready: bool = Field(description="Work would be done now.")
+    reason: str | None = Field(description="Why not, where it is not ready.")
+    version: str
+    uptime_seconds: float
+    queue_depth: int = Field(description="Requests admitted and not finished.")
+    queue_size: int = Field(description="Most requests admitted at once.")
+    heartbeat_age_seconds: float = Field(description="Since the worker's last sign of life.")
+    models: list[str] = Field(description="Names of the loaded models.")

@@ -1,0 +1,101 @@
+"""Everything about the service that can be set. Defaults < environment (`CWIC_*`) < command line.
+
+Imports neither torch nor numpy: the number of threads has to be set before those are loaded.
+"""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "CWIC_"
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Settings(BaseSettings):
+    """The service's configuration, validated at construction and then frozen.
+
+    Raises pydantic's ValidationError, also for an environment variable `CWIC_*` that no setting has: a
+    misspelt limit that silently does nothing is worse than a start that fails.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,  # compose files pass `${NAME:-}` for what is not set
+        extra="forbid",
+        frozen=True,
+    )
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="Where the model runs: `cpu`, `cuda`, `cuda:1`, or `auto` (a GPU where there is one).",
+    )
+    model_dir: Path | None = Field(
+        default=None,
+        description="Folder of checkpoints; all in it are served. Empty: the ones that come with cwic.",
+    )
+    max_body_bytes: int = Field(
+        default=32 * 2**20,
+        ge=1,
+        description="Largest request body in bytes, multipart framing included; above: 413.",
+    )
+    max_pixels: int = Field(
+        default=40_000_000,
+        ge=1,
+        description="Largest picture, width times height, coded or decoded; above: 422.",
+    )
+    max_dimension: int = Field(
+        default=65_535, ge=1, description="Largest width and largest height; above: 422."
+    )
+    queue_size: int = Field(
+        default=64, ge=1, description="Requests admitted at once, the running one included; above: 429."
+    )
+    request_timeout: Seconds = Field(
+        default=60,
+        description="Seconds that a request may take; above: 408 while its body arrives, else 504.",
+    )
+    stall_timeout: Seconds = Field(
+        default=300, description="Seconds without a sign of life from the worker until `/livez` says 503."
+    )
+    shutdown_timeout: int = Field(
+        default=30, ge=1, description="Seconds that running requests may finish in after SIGTERM."
+    )
+    log_format: Literal["json", "console"] = Field(
+        default="console", description="Log lines as JSON or for people."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least important lines that are logged; `debug` shows probes and scrapes."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_variables(cls, values: Any) -> Any:
+        known = {PREFIX + name.upper() for name in cls.model_fields}
+        unknown = sorted(
+            name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known
+        )
+        if unknown:
+            raise ValueError("; ".join(_unknown(name, known) for name in unknown))
+        return values
+
+    @model_validator(mode="after")
+    def _stall_outlasts_requests(self) -> Self:
+        if self.stall_timeout < self.request_timeout:
+            raise ValueError(
+                f"CWIC_STALL_TIMEOUT ({self.stall_timeout:g} s) must not be below "
+                f"CWIC_REQUEST_TIMEOUT ({self.request_timeout:g} s): slow work would look like a dead worker"
+            )
+        return self
+
+
+def _unknown(name: str, known: set[str]) -> str:
+    close = difflib.get_close_matches(name.upper(), known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}"
+    return f"{name} is no setting of cwic; {hint}"
