@@ -174,7 +174,7 @@ def inspect(data: bytes, *, limits: Limits | None = None) -> FileInfo:
         channels=4 if container.has_alpha else 3,
         profile=container.profile,
         model_id="" if stored else container.model_id.hex(),
-        quality=None if stored else round(1 + 99 * container.quality / QUALITY_STEPS, 2),
+        quality=None if stored else round(1 + 99 * container.quality / QUALITY_STEPS, 1),
         sections=tuple(
             SectionInfo(_name(kind), len(payload)) for kind, payload in container.sections.items()
         ),
