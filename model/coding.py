@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.bitstream import QUALITY_STEPS
 from model.config import CodecConfig
 from model.context import LEVEL_SCALE, group_specs, pass_grid
 from model.entropy import (
@@ -28,7 +29,6 @@ from model.entropy import (
 from model.errors import SectionError
 from model.integer import (
     ACTIVATION_ONE,
-    CODE_LIMIT,
     IntegerGroup,
     Plane,
     code_activations,
@@ -84,9 +84,10 @@ class SymbolCoder:
         self.config = config
         self.device = device
         map_spec, code_specs = group_specs(config)
-        self._map = IntegerGroup(map_spec, _part(weights, "map."), device=device)
+        largest = max(config.code_limit, ACTIVATION_ONE)
+        self._map = IntegerGroup(map_spec, _part(weights, "map."), largest=largest, device=device)
         self._codes = [
-            IntegerGroup(spec, _part(weights, f"codes.{k}."), device=device)
+            IntegerGroup(spec, _part(weights, f"codes.{k}."), largest=largest, device=device)
             for k, spec in enumerate(code_specs)
         ]
         self._saturation = weights["saturation"].to(device)
@@ -98,8 +99,8 @@ class SymbolCoder:
         weight = (config.rdo * 2 / np.log(2) * torch.exp(-2 * log_gain)).float().cpu().numpy()
         self._code_alphabets = [
             Alphabet(
-                low=-CODE_LIMIT,
-                high=CODE_LIMIT,
+                low=-config.code_limit,
+                high=config.code_limit,
                 tables=self.code_tables,
                 weight=weight[spec.start : spec.start + spec.size] if config.rdo else None,
             )
@@ -154,7 +155,7 @@ class SymbolCoder:
         batch, _, height, width = quality.shape
         grid = Grid(
             shape=(batch, height, width),
-            side=Plane.of(quality),
+            side=Plane.of(quality_activation(quality)),
             inside=inside_plane(batch, height, width, device=self.device),
             kept=torch.ones(quality.numel(), dtype=torch.int64, device=self.device),
         )
@@ -173,7 +174,7 @@ class SymbolCoder:
         level_plane = (levels8 - level_centre(self.config)) * (ACTIVATION_ONE // LEVEL_SCALE)
         grid = Grid(
             shape=(batch, height, width),
-            side=Plane.of(torch.cat([level_plane, quality8], 1)),
+            side=Plane.of(torch.cat([level_plane, quality_activation(quality8)], 1)),
             inside=inside_plane(batch, height, width, device=self.device),
             kept=levels8.flatten() * self.config.step,
         )
@@ -275,6 +276,11 @@ def choose(y: Floats, mean: Ints, scale: Ints, alphabet: Alphabet, weight: Float
 def _column(distance: NDArray[np.floating]) -> NDArray[np.intp]:
     column: NDArray[np.intp] = np.clip(distance, -UNARY - 1, UNARY + 1).astype(np.intp) + UNARY + 1
     return column
+
+
+def quality_activation(quality: Tensor) -> Tensor:
+    """The quality plane, 0..QUALITY_STEPS, as activations."""
+    return quality // (QUALITY_STEPS // ACTIVATION_ONE)
 
 
 def _part(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

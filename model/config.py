@@ -21,6 +21,7 @@ class CodecConfig:
         stem_width: width of the layers at 1/4 resolution.
         trunk_width: width of the layers at 1/8 resolution.
         blocks: residual blocks in the trunk of each transform.
+        code_limit: codes are integers of at most this magnitude.
         context_width: hidden width of the codes' context model.
         map_width: hidden width of the importance map's context model.
         lambda_min: weight of the squared error (0..255 scale) against bits per pixel at the lowest quality.
@@ -36,6 +37,7 @@ class CodecConfig:
     stem_width: int = 64
     trunk_width: int = 144
     blocks: int = 3
+    code_limit: int = 255
     context_width: int = 80
     map_width: int = 32
     lambda_min: float = 0.0005
@@ -52,6 +54,8 @@ class CodecConfig:
             raise CheckpointFormatError(
                 f"{self.levels} levels do not divide {self.channels} channels (of 192)"
             )
+        if not 1 <= self.code_limit <= 2047:
+            raise CheckpointFormatError(f"code_limit is 1 to 2047, got {self.code_limit}")
         if not 0 < self.lambda_min < self.lambda_max:
             raise CheckpointFormatError(f"lambda range {self.lambda_min}..{self.lambda_max} is empty")
 

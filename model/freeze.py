@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model.context import GroupContext
+from model.context import LINEAR_SCALE, GroupContext
 from model.entropy import (
     DECISIONS,
     FRACTIONS,
@@ -17,10 +17,10 @@ from model.entropy import (
     SymbolTables,
     above,
 )
-from model.integer import ACTIVATION_ONE, CODE_LIMIT, WEIGHT_MAX
+from model.integer import ACTIVATION_ONE, WEIGHT_MAX
 from model.network import Network, scale_of
 
-_EXPONENT_MAX = 20
+_EXPONENT_MAX = 30
 
 
 def freeze(network: Network, *, map_tables: SymbolTables, code_tables: SymbolTables) -> dict[str, Tensor]:
@@ -33,7 +33,7 @@ def freeze(network: Network, *, map_tables: SymbolTables, code_tables: SymbolTab
     groups |= {f"codes.{k}": group for k, group in enumerate(network.context.groups())}
     for prefix, group in groups.items():
         out |= {f"{prefix}.{name}": tensor for name, tensor in freeze_group(group).items()}
-    out["saturation"] = saturation_table()
+    out["saturation"] = saturation_table(network.config.code_limit)
     out["tables.map"] = torch.from_numpy(map_tables.probabilities).clone()
     out["tables.codes"] = torch.from_numpy(code_tables.probabilities).clone()
     out["tables.escape_order"] = torch.from_numpy(code_tables.escape_order)
@@ -41,30 +41,32 @@ def freeze(network: Network, *, map_tables: SymbolTables, code_tables: SymbolTab
 
 
 def freeze_group(group: GroupContext) -> dict[str, Tensor]:
-    """A context model as integers: int16 weights, int64 biases, int64 exponents, by name."""
-    first = {"side": _parameters(group.side), "local": _parameters(group.local)}
-    width = group.spec.width
-    first["previous"] = (
-        _parameters(group.previous) if group.previous else (torch.zeros(width, 0, 3, 3), torch.zeros(width))
-    )
-    out = {
-        "first.exponent": _exponent(*(weight for weight, _ in first.values())),
-        "linear.exponent": _exponent(group.linear.weight),
-    }
-    out["linear.weight"] = _weight(group.linear.weight, out["linear.exponent"])
-    for name, (weight, bias) in first.items():
-        out[f"{name}.weight"] = _weight(weight, out["first.exponent"])
-        out[f"{name}.bias"] = _bias(bias, out["first.exponent"])
-    for name, (weight, bias) in {"hidden": _parameters(group.hidden), "out": _parameters(group.out)}.items():
+    """A context model as integers: int16 weights per unit of activation, int64 biases and exponents, by name."""
+    spec = group.spec
+    first = {"side": (group.side, _saturated(spec.sides)), "local": (group.local, _code_units(spec.size))}
+    if group.previous is not None:
+        first["previous"] = (group.previous, _code_units(sum(spec.previous)))
+    scaled = {name: layer.weight.detach().double() * units for name, (layer, units) in first.items()}
+    exponent = _exponent(*scaled.values())
+    out = {"first.exponent": exponent}
+    out["previous.weight"] = torch.zeros(spec.width, 0, 3, 3, dtype=torch.int16)
+    out["previous.bias"] = torch.zeros(spec.width, dtype=torch.int64)
+    for name, (layer, _) in first.items():
+        out[f"{name}.weight"] = _integers(scaled[name], exponent).to(torch.int16)
+        out[f"{name}.bias"] = _bias(layer, exponent)
+    for name, layer in {"hidden": group.hidden, "out": group.out}.items():
+        weight = layer.weight.detach().double()[:, :, 0, 0] / ACTIVATION_ONE
         out[f"{name}.exponent"] = _exponent(weight)
-        out[f"{name}.weight"] = _weight(weight, out[f"{name}.exponent"])[:, :, 0, 0]
-        out[f"{name}.bias"] = _bias(bias, out[f"{name}.exponent"])
+        out[f"{name}.weight"] = _integers(weight, out[f"{name}.exponent"]).to(torch.int16)
+        out[f"{name}.bias"] = _bias(layer, out[f"{name}.exponent"])
+    out["linear.exponent"] = _exponent(group.linear.weight)
+    out["linear.weight"] = _integers(group.linear.weight, out["linear.exponent"]).to(torch.int16)
     return {name: tensor.cpu().contiguous() for name, tensor in out.items()}
 
 
-def saturation_table() -> Tensor:
-    """tanh(c / 2) of the codes c = -CODE_LIMIT..CODE_LIMIT as activations, int16."""
-    codes = torch.arange(-CODE_LIMIT, CODE_LIMIT + 1, dtype=torch.float64)
+def saturation_table(code_limit: int) -> Tensor:
+    """tanh(c / 2) of the codes c = -code_limit..code_limit as activations, int16."""
+    codes = torch.arange(-code_limit, code_limit + 1, dtype=torch.float64)
     return torch.round(torch.tanh(codes / 2) * ACTIVATION_ONE).to(torch.int16)
 
 
@@ -111,26 +113,30 @@ def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return y
 
 
+def _saturated(channels: int) -> Tensor:
+    """The float value of one unit of activation of each input channel, [channels, 1, 1]."""
+    return torch.full((channels, 1, 1), 1 / ACTIVATION_ONE, dtype=torch.float64)
+
+
+def _code_units(channels: int) -> Tensor:
+    """The same for codes as `model.context.code_features` lays them out: linear, then saturated."""
+    return torch.cat(
+        [torch.full((channels, 1, 1), 1 / LINEAR_SCALE, dtype=torch.float64), _saturated(channels)]
+    )
+
+
 def _exponent(*weights: Tensor) -> Tensor:
     """The largest power of two at which all weights fit 16 bits."""
-    largest = max(float(weight.detach().abs().max()) for weight in weights if weight.numel())
+    largest = max(float(weight.detach().abs().max()) for weight in weights)
     exponent = next((e for e in range(_EXPONENT_MAX, -1, -1) if largest * 2**e <= WEIGHT_MAX), None)
     assert exponent is not None, f"a weight of {largest} does not fit 16 bits"
     return torch.tensor(exponent)
 
 
-def _integers(values: Tensor, one: float) -> Tensor:
-    return torch.round(values.detach().double() * one)
+def _integers(values: Tensor, exponent: Tensor) -> Tensor:
+    return torch.round(values.detach().double() * 2.0 ** int(exponent))
 
 
-def _parameters(layer: nn.Conv2d) -> tuple[Tensor, Tensor]:
+def _bias(layer: nn.Conv2d, exponent: Tensor) -> Tensor:
     assert layer.bias is not None
-    return layer.weight, layer.bias
-
-
-def _weight(weight: Tensor, exponent: Tensor) -> Tensor:
-    return _integers(weight, 2.0 ** int(exponent)).to(torch.int16)
-
-
-def _bias(bias: Tensor, exponent: Tensor) -> Tensor:
-    return _integers(bias, 2.0 ** int(exponent) * ACTIVATION_ONE).to(torch.int64)
+    return _integers(layer.bias, exponent).to(torch.int64)

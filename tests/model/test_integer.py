@@ -1,5 +1,7 @@
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from model.context import (
     CHECKERBOARD,
@@ -14,7 +16,8 @@ from model.entropy import FRACTIONS, SCALE_ZERO, SCALES_PER_OCTAVE
 from model.freeze import freeze_group, saturation_table
 from model.integer import (
     ACTIVATION_ONE,
-    CODE_LIMIT,
+    FLOAT32_EXACT,
+    ExactLinear,
     IntegerGroup,
     Plane,
     code_activations,
@@ -49,15 +52,15 @@ def test_integer_predictions_are_those_of_the_float_model() -> None:
         parameter.data = torch.randn_like(parameter) * 0.1
     group, spec = model.groups()[1], group_specs(TINY)[1][1]
     codes = torch.randint(-9, 10, (2, 16, 6, 7))
-    side = torch.randint(-4096, 4097, (2, 2, 6, 7))
+    side = torch.randint(-256, 257, (2, 2, 6, 7))
     grid = pass_grid(spec.pattern, 6, 7, device=CPU)
-    saturation = saturation_table()
+    saturation = saturation_table(255)
 
     def activations(part: torch.Tensor) -> Plane:
         rows = code_activations(part.permute(0, 2, 3, 1).reshape(-1, part.shape[1]), saturation)
         return Plane.of(rows.reshape(2, 6, 7, -1).permute(0, 3, 1, 2))
 
-    integer = IntegerGroup(spec, freeze_group(group), device=CPU)
+    integer = IntegerGroup(spec, freeze_group(group), largest=256, device=CPU)
     base = group.base(side / ACTIVATION_ONE, codes[:, :4].float())
     for step in range(spec.passes):
         seen = (grid < step)[None, None]
@@ -74,21 +77,40 @@ def test_integer_predictions_are_those_of_the_float_model() -> None:
         )
         want_mean = mean.permute(0, 2, 3, 1).reshape(-1, spec.size)[positions]
         want_scale = log_scale.permute(0, 2, 3, 1).reshape(-1, spec.size)[positions]
-        assert (found_mean / FRACTIONS - want_mean).abs().max() < 1.1 / FRACTIONS
+        assert (found_mean / FRACTIONS - want_mean).abs().max() < 1.6 / FRACTIONS
         assert (
             (found_scale - SCALE_ZERO) / SCALES_PER_OCTAVE - want_scale
-        ).abs().max() < 0.6 / SCALES_PER_OCTAVE
+        ).abs().max() < 0.7 / SCALES_PER_OCTAVE
 
 
-def test_sums_stay_exact_for_the_largest_activations_and_weights() -> None:
-    """The bound in the module's docstring: float64 holds every integer up to 2^53."""
-    terms = 25 * 2 * 64 + 9 * 2 * 192  # more than any group has
-    assert terms <= 2**13
-    assert terms * 2**15 * 2**20 < 2**53
-    assert CODE_LIMIT * ACTIVATION_ONE < 2**24  # activations fit float32 planes
+@given(st.data())
+@settings(max_examples=40, deadline=None)
+def test_products_are_exact_in_digits_and_whole(data: st.DataObject) -> None:
+    terms, largest = data.draw(st.integers(1, 900)), data.draw(st.integers(1, 8191))
+    seed = torch.Generator().manual_seed(data.draw(st.integers(0, 99)))
+    weight = torch.randint(-32767, 32768, (terms, 5), generator=seed)
+    x = torch.randint(-largest, largest + 1, (7, terms), generator=seed)
+    product = ExactLinear(weight, largest=largest, device=CPU)
+    assert torch.equal(product.add_to(torch.zeros(7, 5).double(), x.float()).long(), x @ weight)
+    extreme = torch.full((1, terms), largest) * weight[:, :1].T.sign()
+    assert torch.equal(product.add_to(torch.zeros(1, 5).double(), extreme.float()).long(), extreme @ weight)
+    if product._digits is not None:
+        base, digits = product._digits
+        assert sum(digit.double() * base**k for k, digit in enumerate(digits)).equal(weight.double())
+        assert all(float(digit.abs().sum(0).max()) * largest < FLOAT32_EXACT for digit in digits)
+
+
+def test_products_refuse_a_rounding_float32() -> None:
+    product = ExactLinear(torch.ones(4, 4), largest=1, device=CPU)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with pytest.raises(AssertionError):
+            product.add_to(torch.zeros(1, 4).double(), torch.ones(1, 4))
+    finally:
+        torch.set_float32_matmul_precision("highest")
 
 
 def test_the_saturation_table_is_odd_and_bounded() -> None:
-    table = saturation_table().int()
+    table = saturation_table(255).int()
     assert torch.equal(table, -table.flip(0))
     assert int(table.max()) == ACTIVATION_ONE
