@@ -23,7 +23,7 @@ from training.metrics import psnr
 from training.pictures import load_pictures
 from training.state import WEIGHTS, read_tensors
 
-_CALIBRATION_PIXELS = 60_000_000
+_CALIBRATION_PIXELS = 30_000_000
 _CALIBRATION_SIDE = 1024
 _CURVE_QUALITIES = (1.0, 20.0, 40.0, 60.0, 80.0, 100.0)
 

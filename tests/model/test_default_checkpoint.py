@@ -1,0 +1,80 @@
+"""The checkpoint that ships, and files that it made: every later version decodes them to the same codes."""
+
+import hashlib
+import io
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from model.checkpoints import DEFAULT_MODEL_DIR, available, load_codec
+from model.codec import Codec
+from model.types import Pixels
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+@pytest.fixture(scope="module")
+def codec() -> Codec:
+    return load_codec(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def photo() -> Pixels:
+    """A photograph that matplotlib ships (Grace Hopper, public domain)."""
+    data = files("matplotlib").joinpath("mpl-data/sample_data/grace_hopper.jpg").read_bytes()
+    array: Pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    return array
+
+
+def codes_digest(codec: Codec, data: bytes) -> str:
+    """SHA-256 of a file's levels and codes."""
+    levels, codes = codec.decode_codes(data)
+    whole = torch.cat([levels.flatten(), codes.flatten()]).to(torch.int32)
+    return hashlib.sha256(whole.numpy().astype("<i4").tobytes()).hexdigest()
+
+
+def test_it_is_small_and_has_a_card() -> None:
+    assert available()[0] == "cwic"
+    card = json.loads((DEFAULT_MODEL_DIR / "cwic.json").read_text())
+    assert {"training", "validation_curve", "licence", "sha256"} <= set(card)
+    assert sum(path.stat().st_size for path in DEFAULT_MODEL_DIR.glob("cwic.*")) < 16 * 2**20
+
+
+@pytest.mark.parametrize("name", sorted(json.loads((GOLDEN / "codes.json").read_text())))
+def test_golden_files_decode_to_the_same_codes(codec: Codec, name: str) -> None:
+    expected = json.loads((GOLDEN / "codes.json").read_text())[name]
+    assert codes_digest(codec, (GOLDEN / name).read_bytes()) == expected
+
+
+def test_a_photo_takes_less_than_half_the_bytes_of_a_jpeg_of_its_quality(codec: Codec, photo: Pixels) -> None:
+    def mse(other: Pixels) -> float:
+        return float(np.mean((other.astype(float) - photo) ** 2))
+
+    file = codec.encode(photo, quality=50)
+    ours = mse(codec.decode(file))
+    for quality in range(5, 100):
+        jpeg = io.BytesIO()
+        Image.fromarray(photo).save(jpeg, "JPEG", quality=quality)
+        if mse(np.asarray(Image.open(jpeg))) <= ours:
+            break
+    assert len(file) < 0.55 * len(jpeg.getvalue())
+
+
+def test_flat_pictures_larger_than_any_training_crop_stay_flat(codec: Codec) -> None:
+    for grey in (0, 12, 128, 250):
+        noise = np.random.default_rng(0).integers(0, 2, (704, 720, 1))
+        array = np.repeat(np.clip(grey + noise, 0, 255), 3, 2).astype(np.uint8)
+        decoded = codec.decode(codec.encode(array, quality=30)).astype(int)
+        assert np.abs(decoded - array).mean() < 8
+
+
+def test_busy_places_keep_more_channels_than_flat_ones(codec: Codec) -> None:
+    array = np.full((256, 512, 3), 100, np.uint8)
+    array[:, 256:] = np.random.default_rng(0).integers(0, 256, (256, 256, 1))
+    importance = codec.importance_map(array, quality=60)
+    assert importance[:, 288:].mean() > 2 * importance[:, :224].mean()

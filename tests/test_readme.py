@@ -1,0 +1,85 @@
+"""What the README says is run here."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.checkpoints import load_codec
+from model.cli import main
+from model.codec import Codec
+from service.settings import PREFIX, Settings
+from tests.conftest import picture
+from tests.service.server import serving
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def codec() -> Codec:
+    """The default checkpoint."""
+    return load_codec(device="cpu")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a photo.jpg."""
+    Image.fromarray(picture(128, 192)).save(tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def commands(program: str) -> list[str]:
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    return [line for line in lines if line.startswith(f"{program} ")]
+
+
+def settings_table() -> str:
+    """The README's table of settings, as it should be."""
+    rows = ["| setting | default | |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        rows.append(f"| `{PREFIX}{name.upper()}` | `{field.default}` | {field.description} |")
+    return "\n".join(rows).replace("`None`", "")
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
+def test_the_curl_lines_bring_a_photo_there_and_back(folder: Path, codec: Codec) -> None:
+    lines = commands("curl")
+    assert len(lines) == 3
+    with serving(codec) as client:
+        for line in lines:
+            line = line.replace("localhost:8000", f"{client.base_url.host}:{client.base_url.port}")
+            subprocess.run(["sh", "-c", line.replace("curl", "curl -sSf", 1)], check=True, cwd=folder)  # noqa: S603, S607  # our own README
+    photo = np.asarray(Image.open(folder / "photo.jpg"))
+    assert np.abs(np.asarray(Image.open(folder / "photo.png")).astype(int) - photo).mean() < 8
+    assert Image.open(folder / "map.png").size == (192, 128)
+
+
+def test_the_command_lines_work_in_their_order(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = commands("cwic")
+    assert len(lines) == 4
+    for line in lines:
+        assert main(line.split()[1:]) == 0
+    assert "192" in capsys.readouterr().out
+    assert Image.open(folder / "photo.png").size == (192, 128)
+
+
+def test_the_python_lines_work(capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = blocks("python")
+    names = {"array": picture(128, 192)}
+    exec(block, names)  # noqa: S102  # our own README
+    assert names["restored"].shape == (128, 192, 3)
+    assert names["importance"].shape == (128, 192)
+    assert 0 < float(capsys.readouterr().out) < 24
+
+
+def test_the_settings_table_is_complete() -> None:
+    assert settings_table() in README
