@@ -64,6 +64,7 @@ def create_app(
         version=version("cwic"),
         description=_DESCRIPTION,
         lifespan=lifespan,
+        docs_url=None,  # its page loads Swagger UI from a CDN; `service.page` has one that needs no network
         redoc_url=None,
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,

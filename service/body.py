@@ -76,6 +76,9 @@ async def _read_form(request: Request) -> bytes:
     try:
         async with request.form(max_files=1, max_fields=8) as form:
             others = sorted({name for name in form if name != FIELD})
+            if FIELD not in form:
+                found = f", not {', '.join(map(repr, others))}" if others else ""
+                raise ProblemError(problems.BAD_FORM, f"The form needs a file in the field `{FIELD}`{found}.")
             if others:
                 raise ProblemError(
                     problems.BAD_FORM,
@@ -83,7 +86,7 @@ async def _read_form(request: Request) -> bytes:
                 )
             upload = form.get(FIELD)
             if not isinstance(upload, UploadFile):
-                raise ProblemError(problems.BAD_FORM, f"The form needs a file in the field `{FIELD}`.")
+                raise ProblemError(problems.BAD_FORM, f"The field `{FIELD}` has text instead of a file.")
             return await upload.read()
     except HTTPException as exc:  # how Starlette reports a form that cannot be parsed
         raise ProblemError(problems.BAD_FORM, exc.detail) from exc

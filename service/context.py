@@ -36,6 +36,9 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        method = scope["method"]
+        if method == "HEAD":  # whatever answers GET answers it, and the server leaves the body out
+            scope = {**scope, "method": "GET"}
         request = Request(scope, receive)
         sent = Headers(scope=scope).get("X-Request-ID", "")
         request.state.request_id = sent if REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
@@ -49,7 +52,7 @@ class RequestContext:
                 status = message["status"]
                 self._add_headers(request, MutableHeaders(scope=message))
             elif message["type"] == "http.response.body":
-                size += len(message.get("body", b""))
+                size += 0 if method == "HEAD" else len(message.get("body", b""))
             await send(message)
 
         try:
@@ -62,7 +65,9 @@ class RequestContext:
                         raise  # too late for an answer: the server closes the connection
                     await problems.respond(request, problems.internal())(scope, receive, reply)
         finally:
-            self._account(request, status=status, size=size, seconds=time.monotonic() - started)
+            self._account(
+                request, method=method, status=status, size=size, seconds=time.monotonic() - started
+            )
             logs.request_id.reset(token)
 
     def _add_headers(self, request: Request, headers: MutableHeaders) -> None:
@@ -71,8 +76,8 @@ class RequestContext:
         if (stages := _stages(request)) and stages.header:
             headers["Server-Timing"] = stages.header
 
-    def _account(self, request: Request, *, status: int, size: int, seconds: float) -> None:
-        method = request.method if request.method in METHODS else "other"
+    def _account(self, request: Request, *, method: str, status: int, size: int, seconds: float) -> None:
+        method = method if method in METHODS else "other"
         route = getattr(request.scope.get("route"), "path", "unmatched")
         status = status or problems.CLIENT_GONE.status  # cancelled before it was answered
         self._metrics.requests.labels(method, route, status).inc()

@@ -1,4 +1,8 @@
-"""The page at `/` where one tries the service: one file, nothing from elsewhere, and a policy to that end."""
+"""The pages for people: `/`, where one tries the service, and `/docs`, its API.
+
+Each is one file that needs nothing from elsewhere, so that it works without a network, and has a policy to
+that end.
+"""
 
 import base64
 import hashlib
@@ -10,14 +14,18 @@ from starlette.responses import HTMLResponse
 
 
 def page_routes() -> APIRouter:
-    """The route of the page."""
+    """The routes of the pages."""
     router = APIRouter(include_in_schema=False)
-    html = resources.files("service").joinpath("page.html").read_text("utf-8")
-    headers = {"Content-Security-Policy": content_security_policy(html), "Cache-Control": "no-cache"}
+    page_html, page_headers = _read("page.html")
+    docs_html, docs_headers = _read("docs.html")
 
     @router.get("/")
     async def page() -> HTMLResponse:
-        return HTMLResponse(html, headers=headers)
+        return HTMLResponse(page_html, headers=page_headers)
+
+    @router.get("/docs")
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(docs_html, headers=docs_headers)
 
     return router
 
@@ -30,6 +38,15 @@ def content_security_policy(html: str) -> str:
         f"default-src 'none'; script-src {script}; style-src {style}; img-src blob: data:; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
+
+
+def _read(name: str) -> tuple[str, dict[str, str]]:
+    html = resources.files("service").joinpath(name).read_text("utf-8")
+    return html, {
+        "Content-Security-Policy": content_security_policy(html),
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "no-cache",
+    }
 
 
 def _hashes(tag: str, html: str) -> list[str]:

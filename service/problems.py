@@ -133,7 +133,10 @@ def from_cwic_error(error: errors.CwicError) -> ProblemError:
     if kind is INTERNAL:
         return internal()
     if isinstance(error, errors.LimitError):
-        detail = f"{error}; the server's setting is CWIC_{error.name.upper()}"
+        what = "pixels" if error.name == "max_pixels" else "pixels on a side"
+        detail = (
+            f"A picture of {error.actual} {what}; the limit is {error.limit} (CWIC_{error.name.upper()})."
+        )
         return ProblemError(kind, detail, limit=error.limit, actual=error.actual)
     return ProblemError(kind, str(error))
 

@@ -111,6 +111,16 @@ def test_parameters_in_the_form_are_refused_and_not_ignored(client: httpx.Client
     assert "'quality'" in answer.json()["detail"]
 
 
+def test_a_file_in_another_field_is_told_the_right_one(client: httpx.Client) -> None:
+    answer = client.post("/compress", files={"image": png()})
+    assert answer.json()["detail"] == "The form needs a file in the field `file`, not 'image'."
+
+
+def test_text_in_the_field_is_told_from_a_missing_file(client: httpx.Client) -> None:
+    answer = client.post("/compress", files={"file": (None, b"photo.png")})
+    assert answer.json()["detail"] == "The field `file` has text instead of a file."
+
+
 def test_an_empty_file_in_a_form_is_an_empty_body(client: httpx.Client) -> None:
     assert client.post("/compress", files={"file": b""}).json()["type"].endswith("empty-body")
 

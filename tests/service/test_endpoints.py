@@ -170,7 +170,8 @@ def test_limits_on_pictures_are_422_and_name_their_setting(client: httpx.Client)
         problem = client.post("/compress", content=png(array)).json()
         assert problem["status"] == 422
         assert (problem["limit"], problem["actual"]) == (limit, actual)
-        assert setting in problem["detail"]
+        assert f"of {actual} pixels" in problem["detail"]
+        assert f"the limit is {limit} ({setting})" in problem["detail"]
 
 
 @pytest.mark.parametrize(
