@@ -33,6 +33,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
+from model.config import MAX_GROUPS
 from model.errors import (
     ChecksumError,
     HeaderError,
@@ -51,11 +52,10 @@ QUALITY_STEPS = 4096
 PROFILES = ("stored", "cwic")
 _ANCILLARY = 0x80
 _FLAG_ALPHA = 0x01
-_MAX_GROUPS = 32
 
 
 class SectionType:
-    """Section types; CODES is the first of `_MAX_GROUPS` types."""
+    """Section types; CODES is the first of `MAX_GROUPS` types."""
 
     MAP = 1
     CODES = 16
@@ -93,7 +93,7 @@ class Container:
         return [
             payload
             for kind, payload in self.sections.items()
-            if SectionType.CODES <= kind < SectionType.CODES + _MAX_GROUPS
+            if SectionType.CODES <= kind < SectionType.CODES + MAX_GROUPS
         ]
 
 
@@ -183,7 +183,7 @@ def inspect(data: bytes, *, limits: Limits | None = None) -> FileInfo:
 
 
 def _name(kind: int) -> str:
-    if SectionType.CODES <= kind < SectionType.CODES + _MAX_GROUPS:
+    if SectionType.CODES <= kind < SectionType.CODES + MAX_GROUPS:
         return f"codes{kind - SectionType.CODES}"
     return _NAMES.get(kind, f"unknown{kind}")
 

@@ -20,7 +20,13 @@ from torch import Tensor
 
 from model.codec import Codec
 from model.config import CodecConfig
-from model.errors import CheckpointFormatError, CheckpointNotFoundError, CwicError, SelfTestError
+from model.errors import (
+    CheckpointFormatError,
+    CheckpointNotFoundError,
+    CwicError,
+    ParameterError,
+    SelfTestError,
+)
 from model.types import Limits, ModelInfo, Pixels
 
 DEFAULT_MODEL_DIR = Path(__file__).parent / "weights"
@@ -54,12 +60,13 @@ def load_codec(
 
     Raises:
         CheckpointNotFoundError: no such checkpoint.
-        CheckpointFormatError: files that are damaged or do not belong together, or a device that does not exist.
+        CheckpointFormatError: files that are damaged or do not belong together.
+        ParameterError: a device or dtype that does not exist here.
         SelfTestError: the golden vector decodes to other codes here.
     """
     weights_path, card_path = model_dir / f"{name}.safetensors", model_dir / f"{name}.json"
     try:
-        data, card_text = weights_path.read_bytes(), card_path.read_text()
+        data, card_text = weights_path.read_bytes(), card_path.read_bytes()
     except OSError as exc:
         known = ", ".join(available(model_dir)) or "none"
         raise CheckpointNotFoundError(
@@ -79,7 +86,7 @@ def save_checkpoint(
     tensors: dict[str, Tensor], config: CodecConfig, path: Path, *, card: dict[str, Any]
 ) -> ModelInfo:
     """Write a checkpoint's two files; `path` has no suffix, `card` says where the weights come from."""
-    weights_path = path.with_suffix(".safetensors")
+    weights_path = path.with_name(f"{path.name}.safetensors")
     data = safetensors.torch.save(tensors, metadata={"config": config.to_json()})
     sha256 = hashlib.sha256(data).hexdigest()
     codec = _build(data, weights_path, path.name, sha256, torch.device("cpu"), torch.float32, Limits())
@@ -94,7 +101,7 @@ def save_checkpoint(
         **card,
     }
     weights_path.write_bytes(data)
-    path.with_suffix(".json").write_text(json.dumps(full, indent=2) + "\n")
+    path.with_name(f"{path.name}.json").write_text(json.dumps(full, indent=2) + "\n")
     return codec.info
 
 
@@ -108,7 +115,7 @@ def golden_picture() -> Pixels:
 
 
 def resolve_device(device: str) -> torch.device:
-    """The torch device of a setting; raises CheckpointFormatError for one that does not exist here."""
+    """The torch device of a setting; raises ParameterError for one that does not exist here."""
     if device == "auto":
         return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     kind, _, index = device.partition(":")
@@ -116,9 +123,9 @@ def resolve_device(device: str) -> torch.device:
     if device == "cpu":
         return torch.device("cpu")
     if kind != "cuda" or (index and not index.isdecimal()):
-        raise CheckpointFormatError(f"device is auto, cpu, cuda or cuda:N, got {device!r}")
+        raise ParameterError(f"device is auto, cpu, cuda or cuda:N, got {device!r}")
     if number >= torch.cuda.device_count():
-        raise CheckpointFormatError(
+        raise ParameterError(
             f"device {device!r}: this machine has {torch.cuda.device_count()} CUDA devices"
         )
     return torch.device("cuda", number)
@@ -129,7 +136,7 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
     if dtype == "auto":
         return torch.bfloat16 if device.type == "cuda" or _cpu_has_amx() else torch.float32
     if dtype not in ("float32", "bfloat16"):
-        raise CheckpointFormatError(f"dtype is auto, float32 or bfloat16, got {dtype!r}")
+        raise ParameterError(f"dtype is auto, float32 or bfloat16, got {dtype!r}")
     return torch.float32 if dtype == "float32" else torch.bfloat16
 
 
@@ -164,11 +171,11 @@ def _build(
             dtype=str(dtype).removeprefix("torch."),
         )
         return Codec(config, tensors, info, limits=limits)
-    except (SafetensorError, ValueError, KeyError, RuntimeError, AssertionError) as exc:
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError, AssertionError) as exc:
         raise CheckpointFormatError(f"{path} is not a checkpoint of this program: {exc}") from exc
 
 
-def _parse_card(text: str, path: Path) -> dict[str, Any]:
+def _parse_card(text: bytes, path: Path) -> dict[str, Any]:
     try:
         card = json.loads(text)
         base64.b64decode(card["golden"], validate=True)

@@ -1,6 +1,5 @@
 """Pictures to .cwic files and back."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -12,12 +11,18 @@ from torch.nn import functional
 from model import bitstream, lossless
 from model.bitstream import QUALITY_STEPS, Container, SectionType
 from model.coding import SymbolCoder
-from model.config import BLOCK, CELL, CodecConfig
-from model.context import LEVEL_SCALE
+from model.config import BLOCK, CELL, CodecConfig, padded_size
 from model.entropy import Sink, SymbolTables
 from model.errors import NoImportanceMapError, ParameterError, WrongModelError
-from model.network import level_centre, padded_size
-from model.transforms import ANALYSIS_MARGIN, SYNTHESIS_MARGIN, Analysis, Synthesis, branch_to
+from model.transforms import (
+    Analysis,
+    Synthesis,
+    analysis_margin,
+    branch_to,
+    level_plane,
+    quantiser_gain,
+    synthesis_margin,
+)
 from model.types import FileInfo, Limits, ModelInfo, Pixels
 
 _BAND_PIXELS = 1_500_000  # pictures are transformed in bands of about this size, to bound memory
@@ -70,11 +75,11 @@ class Codec:
         return self.encode_batch([array], quality=quality)[0]
 
     def encode_batch(self, arrays: Sequence[Pixels], *, quality: float = 50) -> list[bytes]:
-        """As `encode`, for pictures of one size at once; each file is the same as on its own."""
+        """As `encode`, for pictures of one size at once."""
         position = _quality_position(quality)
         for array in arrays:
             self._check_picture(array)
-        if len({array.shape[:2] for array in arrays}) > 1:
+        if len({array.shape[:2] for array in arrays}) != 1:
             raise ParameterError("pictures of a batch must have one size")
         with torch.inference_mode():
             x = self._to_tensor(arrays)
@@ -105,20 +110,21 @@ class Codec:
     def decode_batch(self, files: Sequence[bytes]) -> list[Pixels]:
         """As `decode`, for files of one size and quality at once; each picture has the codes it has on its own."""
         containers = [bitstream.unpack(data, limits=self.limits) for data in files]
-        if len({(c.width, c.height, c.quality, c.profile) for c in containers}) > 1:
+        if len({(c.width, c.height, c.quality, c.profile) for c in containers}) != 1:
             raise ParameterError("files of a batch must have one size, quality and profile")
         height, width = containers[0].height, containers[0].width
+        alphas = [_alpha(container) for container in containers]
         if containers[0].profile == "stored":
             samples = [
                 lossless.unpack(c.sections[SectionType.STORED], (height, width, 3)) for c in containers
             ]
-            return [_with_alpha(picture, c) for picture, c in zip(samples, containers, strict=True)]
+            return [np.concatenate(planes, 2) for planes in zip(samples, alphas, strict=True)]
         with torch.inference_mode():
             levels, codes = self._decode_codes(containers)
             x_hat = self._synthesise(codes, levels, containers[0].quality)
-            pixels = (x_hat[:, :, :height, :width] * 255).round_().clamp_(0, 255).to(torch.uint8)
+            pixels = x_hat[:, :, :height, :width].mul_(255).round_().clamp_(0, 255).to(torch.uint8)
             pictures = pixels.permute(0, 2, 3, 1).cpu().contiguous().numpy()
-        return [_with_alpha(picture, c) for picture, c in zip(pictures, containers, strict=True)]
+        return [np.concatenate(planes, 2) for planes in zip(pictures, alphas, strict=True)]
 
     def decode_codes(self, data: bytes, *, limits: Limits | None = None) -> tuple[Tensor, Tensor]:
         """A file's importance levels and codes, int64 [1, h/2, w/2] and [channels, h, w]: equal on every machine."""
@@ -187,11 +193,9 @@ class Codec:
         return torch.full(shape, position, dtype=torch.int64, device=self._device)
 
     def _gain(self, position: int) -> Tensor:
-        """The quantiser's gain, see `Network.gain`; [1, channels, 1, 1]."""
-        config = self.config
-        ratio = config.lambda_max / config.lambda_min
-        step = math.sqrt(6 / (config.lambda_min * ratio ** (position / QUALITY_STEPS) * math.log(2)))
-        return 255 / step * torch.exp(self._log_gain).view(1, -1, 1, 1)
+        """The quantiser's gain, see `quantiser_gain`; [1, channels, 1, 1]."""
+        quality = torch.full((1, 1, 1, 1), position / QUALITY_STEPS, dtype=torch.float64, device=self._device)
+        return quantiser_gain(self.config, quality, self._log_gain).float()
 
     def _analyse(self, x: Tensor, position: int) -> tuple[Tensor, Tensor]:
         """Scaled latents, float32 [B, channels, h, w], and levels, int64 [B, 1, h/2, w/2]."""
@@ -203,7 +207,7 @@ class Codec:
             y, importance = self._analysis(part, grid)
             return y * gain, (1 + importance * (self.config.levels - 1)).round().long()
 
-        y, levels = _in_bands(band, [x], [1], margin=ANALYSIS_MARGIN, scales=(BLOCK, CELL))
+        y, levels = _in_bands(band, [x], [1], margin=analysis_margin(self.config), scales=(BLOCK, CELL))
         return y, levels
 
     def _decode_maps(self, containers: Sequence[Container]) -> Tensor:
@@ -227,10 +231,11 @@ class Codec:
         def band(part: Tensor, level_part: Tensor) -> tuple[Tensor]:
             grid = functional.interpolate(level_part.float(), scale_factor=2, mode="nearest")
             quality = torch.full_like(grid, position / QUALITY_STEPS)
-            plane = (grid - level_centre(self.config)) / LEVEL_SCALE
-            return (self._synthesis(part.float() / gain, plane, quality),)
+            return (self._synthesis(part.float() / gain, level_plane(grid, self.config), quality),)
 
-        return _in_bands(band, [codes, levels], [BLOCK, CELL], margin=SYNTHESIS_MARGIN, scales=(1,))[0]
+        return _in_bands(
+            band, [codes, levels], [BLOCK, CELL], margin=synthesis_margin(self.config), scales=(1,)
+        )[0]
 
     def _smallest_file(self, array: Pixels, payloads: Sequence[bytes], position: int) -> bytes:
         """The coded file, or the stored one where that is smaller."""
@@ -295,40 +300,40 @@ def _in_bands(
     margin: int,
     scales: Sequence[int],
 ) -> tuple[Tensor, ...]:
-    """Apply a transform to bands of rows and join the results, so that memory stays bounded.
+    """Apply a transform to bands across the longer side and join the results, so that memory stays bounded.
 
-    Every band is computed with `margin` more pixel rows on each side, which cover all that its own rows depend on.
+    Every band is computed with `margin` more pixels on each side, which cover all that it depends on.
 
     Args:
         transform: from a band of each input to a band of each output.
         inputs: [B, C, H / unit, W / unit], H and W in pixels.
-        units: pixels for one row of each input.
+        units: pixels for one place of each input.
         margin: in pixels.
-        scales: pixels for one row of each output.
+        scales: pixels for one place of each output.
     """
-    height, width = inputs[0].shape[2] * units[0], inputs[0].shape[3] * units[0]
-    rows = max(_BAND_PIXELS // (width * CELL), 8) * CELL
-    if height <= rows + margin:
+    axis = 2 if inputs[0].shape[2] >= inputs[0].shape[3] else 3
+    length, across = inputs[0].shape[axis] * units[0], inputs[0].shape[5 - axis] * units[0]
+    band = max(_BAND_PIXELS // (across * CELL), 8) * CELL
+    if length <= band + margin:
         return transform(*inputs)
+
+    def cut(x: Tensor, start: int, stop: int) -> Tensor:
+        return x.narrow(axis, start, stop - start)
+
     bands = []
-    for top in range(0, height, rows):
-        bottom = min(top + rows, height)
-        first, last = max(top - margin, 0), min(bottom + margin, height)
+    for start in range(0, length, band):
+        stop = min(start + band, length)
+        first, last = max(start - margin, 0), min(stop + margin, length)
         parts = transform(
-            *(x[:, :, first // unit : last // unit] for x, unit in zip(inputs, units, strict=True))
+            *(cut(x, first // unit, last // unit) for x, unit in zip(inputs, units, strict=True))
         )
-        bands.append(
-            [
-                part[:, :, (top - first) // scale : (bottom - first) // scale].clone()
-                for part, scale in zip(parts, scales, strict=True)
-            ]
-        )
-    return tuple(torch.cat(column, 2) for column in zip(*bands, strict=True))
+        kept = [((start - first) // scale, (stop - first) // scale) for scale in scales]
+        bands.append([cut(part, *own).clone() for part, own in zip(parts, kept, strict=True)])
+    return tuple(torch.cat(column, axis) for column in zip(*bands, strict=True))
 
 
-def _with_alpha(rgb: Pixels, container: Container) -> Pixels:
-    """The picture with its alpha plane, if the file has one."""
+def _alpha(container: Container) -> Pixels:
+    """A file's alpha plane, uint8 [H, W, 1], or [H, W, 0] where there is none."""
     if not container.has_alpha:
-        return rgb
-    alpha = lossless.unpack(container.sections[SectionType.ALPHA], (container.height, container.width, 1))
-    return np.concatenate([rgb, alpha], 2)
+        return np.empty((container.height, container.width, 0), np.uint8)
+    return lossless.unpack(container.sections[SectionType.ALPHA], (container.height, container.width, 1))

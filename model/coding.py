@@ -13,7 +13,7 @@ from torch import Tensor
 
 from model.bitstream import QUALITY_STEPS
 from model.config import CodecConfig
-from model.context import LEVEL_SCALE, group_specs, pass_grid
+from model.context import group_specs, pass_grid
 from model.entropy import (
     FRACTIONS,
     UNARY,
@@ -35,7 +35,7 @@ from model.integer import (
     inside_plane,
     padded_rows,
 )
-from model.network import level_centre
+from model.transforms import LEVEL_SCALE, distortion_weight
 
 Floats = NDArray[np.float32]
 
@@ -84,7 +84,8 @@ class SymbolCoder:
         self.config = config
         self.device = device
         map_spec, code_specs = group_specs(config)
-        largest = max(config.code_limit, ACTIVATION_ONE)
+        level_one = ACTIVATION_ONE // LEVEL_SCALE
+        largest = max(config.code_limit, ACTIVATION_ONE, (config.levels - config.level_centre) * level_one)
         self._map = IntegerGroup(map_spec, _part(weights, "map."), largest=largest, device=device)
         self._codes = [
             IntegerGroup(spec, _part(weights, f"codes.{k}."), largest=largest, device=device)
@@ -94,9 +95,9 @@ class SymbolCoder:
         order = weights["tables.escape_order"].numpy()
         self.code_tables = SymbolTables(weights["tables.codes"].numpy(), order)
         self.map_tables = SymbolTables(weights["tables.map"].numpy(), order)
-        low = 1 - level_centre(config)
+        low = 1 - config.level_centre
         self._map_alphabet = Alphabet(low=low, high=low + config.levels - 1, tables=self.map_tables)
-        weight = (config.rdo * 2 / np.log(2) * torch.exp(-2 * log_gain)).float().cpu().numpy()
+        weight = distortion_weight(config, log_gain).float().cpu().numpy()
         self._code_alphabets = [
             Alphabet(
                 low=-config.code_limit,
@@ -123,9 +124,10 @@ class SymbolCoder:
         """
         batch = len(levels)
         map_coders = [sink() for _ in range(batch)]
-        self._code_map(map_coders, quality, levels)
         coders = [[sink() for _ in range(batch)] for _ in self._codes]
-        codes = self._code_groups(coders, levels, quality, y.permute(0, 2, 3, 1).cpu().numpy())
+        with self._exact():
+            self._code_map(map_coders, quality, levels)
+            codes = self._code_groups(coders, levels, quality, y.permute(0, 2, 3, 1).cpu().numpy())
         return [
             [coder.finish() for coder in column] for column in zip(map_coders, *coders, strict=True)
         ], codes
@@ -133,7 +135,8 @@ class SymbolCoder:
     def decode_map(self, payloads: Sequence[bytes], quality: Tensor) -> Tensor:
         """The importance maps, int64 [B, 1, h/2, w/2]; raises PayloadError."""
         coders = [Decoder(payload) for payload in payloads]
-        levels = self._code_map(coders, quality, None)
+        with self._exact():
+            levels = self._code_map(coders, quality, None)
         for coder in coders:
             coder.finish()
         return levels
@@ -146,10 +149,15 @@ class SymbolCoder:
                 f"expected {groups} sections of codes, got {[len(parts) for parts in payloads]}"
             )
         coders = [[Decoder(parts[k]) for parts in payloads] for k in range(groups)]
-        codes = self._code_groups(coders, levels, quality, None)
+        with self._exact():
+            codes = self._code_groups(coders, levels, quality, None)
         for coder in (coder for column in coders for coder in column):
             coder.finish()
         return codes
+
+    def _exact(self) -> torch.autocast:
+        """Products as they are written, whatever precision the caller has asked torch for."""
+        return torch.autocast(self.device.type, enabled=False)
 
     def _code_map(self, coders: Sequence[Coder], quality: Tensor, levels: Tensor | None) -> Tensor:
         batch, _, height, width = quality.shape
@@ -161,9 +169,9 @@ class SymbolCoder:
         )
         values = None
         if levels is not None:
-            values = (levels - level_centre(self.config)).permute(0, 2, 3, 1).float().cpu().numpy()
+            values = (levels - self.config.level_centre).permute(0, 2, 3, 1).float().cpu().numpy()
         codes, _ = self._code_group(self._map, self._map_alphabet, coders, grid, [], values)
-        return codes + level_centre(self.config)
+        return codes + self.config.level_centre
 
     def _code_groups(
         self, coders: Sequence[Sequence[Coder]], levels: Tensor, quality: Tensor, y: Floats | None
@@ -171,7 +179,7 @@ class SymbolCoder:
         levels8 = levels.repeat_interleave(2, 2).repeat_interleave(2, 3)
         quality8 = quality.repeat_interleave(2, 2).repeat_interleave(2, 3)
         batch, _, height, width = levels8.shape
-        level_plane = (levels8 - level_centre(self.config)) * (ACTIVATION_ONE // LEVEL_SCALE)
+        level_plane = (levels8 - self.config.level_centre) * (ACTIVATION_ONE // LEVEL_SCALE)
         grid = Grid(
             shape=(batch, height, width),
             side=Plane.of(torch.cat([level_plane, quality_activation(quality8)], 1)),
@@ -264,7 +272,7 @@ def choose(y: Floats, mean: Ints, scale: Ints, alphabet: Alphabet, weight: Float
     nearest = np.clip(np.rint(y), alphabet.low, alphabet.high)
     if weight is not None:
         smaller = nearest - np.sign(nearest)
-        centre, fraction = split_mean(mean)
+        centre, fraction = split_mean(np.clip(mean, alphabet.low * FRACTIONS, alphabet.high * FRACTIONS))
         row = scale * FRACTIONS + fraction
         bits = alphabet.tables.costs
         saved = bits[row, _column(nearest - centre)] - bits[row, _column(smaller - centre)]

@@ -7,6 +7,12 @@ from model.errors import CheckpointFormatError
 
 BLOCK = 8  # pixels between two codes, in each direction
 CELL = 16  # pixels between two levels of the importance map; pictures are padded to a multiple of it
+MAX_GROUPS = 32  # of channels; what the container has section types for
+
+
+def padded_size(height: int, width: int) -> tuple[int, int]:
+    """The size that is coded: whole cells of the importance map."""
+    return -(-height // CELL) * CELL, -(-width // CELL) * CELL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +52,10 @@ class CodecConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, with the numbers."""
+        integers = (self.channels, self.levels, self.code_limit, self.blocks, *self.groups, *self._widths)
+        reals = (self.lambda_min, self.lambda_max, self.rdo)
+        if not all(type(n) is int and n > 0 for n in integers) or not all(0 <= float(n) < 1e6 for n in reals):
+            raise CheckpointFormatError(f"sizes are whole and above 0, weights are numbers: {self}")
         if self.profile != "cwic":
             raise CheckpointFormatError(f"unknown profile {self.profile!r}")
         if sum(self.groups) != self.channels or min(self.groups, default=0) < 1:
@@ -54,10 +64,21 @@ class CodecConfig:
             raise CheckpointFormatError(
                 f"{self.levels} levels do not divide {self.channels} channels (of 192)"
             )
-        if not 1 <= self.code_limit <= 2047:
-            raise CheckpointFormatError(f"code_limit is 1 to 2047, got {self.code_limit}")
+        if not self.levels - self.level_centre <= self.code_limit <= 2047 or len(self.groups) > MAX_GROUPS:
+            raise CheckpointFormatError(
+                f"code_limit {self.code_limit} or {len(self.groups)} groups: out of range"
+            )
         if not 0 < self.lambda_min < self.lambda_max:
             raise CheckpointFormatError(f"lambda range {self.lambda_min}..{self.lambda_max} is empty")
+
+    @property
+    def _widths(self) -> tuple[int, ...]:
+        return self.stem_width, self.trunk_width, self.context_width, self.map_width
+
+    @property
+    def level_centre(self) -> int:
+        """The level that networks see as zero."""
+        return self.levels // 2
 
     @property
     def step(self) -> int:

@@ -16,7 +16,6 @@ from model.config import CodecConfig
 
 REACH = 2  # the 5x5 neighbourhood of a code
 LINEAR_SCALE = 8  # codes are divided by this as inputs of the hidden layer
-LEVEL_SCALE = 8  # the importance level, from its centre, likewise
 LOG_SCALE_LIMIT = 6.0
 
 # Pass of each position, by (row % 4, column % 4).

@@ -131,11 +131,14 @@ class SymbolTables:
     escape_order: NDArray[np.uint8]
 
     def __post_init__(self) -> None:
-        """Check what a damaged checkpoint could break."""
-        assert self.probabilities.shape == (SCALES, FRACTIONS, DECISIONS)
-        assert self.escape_order.shape == (SCALES,)
-        assert self.probabilities.min() > 0
-        assert self.escape_order.max() < _MAX_ESCAPE_BITS
+        """Raise ValueError for what a damaged checkpoint could break."""
+        table, order = self.probabilities, self.escape_order
+        if table.shape != (SCALES, FRACTIONS, DECISIONS) or table.dtype != np.uint16 or not table.all():
+            raise ValueError(f"probabilities are uint16 above 0, got {table.dtype} {table.shape}")
+        if order.shape != (SCALES,) or order.dtype != np.uint8 or order.max() >= _MAX_ESCAPE_BITS:
+            raise ValueError(
+                f"escape orders are uint8 below {_MAX_ESCAPE_BITS}, got {order.dtype} {order.shape}"
+            )
 
     @cached_property
     def floats(self) -> Floats:

@@ -76,13 +76,20 @@ class ExactLinear:
 
     def add_to(self, sums: Tensor, x: Tensor) -> Tensor:
         """Add the product of integer activations, float32 [M, K], to sums, float64 [M, N], in place."""
-        if self._digits is None:
+        if self._digits is None or not _float32_is_exact():
             return sums.addmm_(x.double(), self._weight)
-        assert torch.get_float32_matmul_precision() == "highest", "float32 products must not be rounded"
         base, digits = self._digits
         for power, digit in enumerate(digits):
             sums.add_(x @ digit, alpha=base**power)
         return sums
+
+
+def _float32_is_exact() -> bool:
+    """Whether the process leaves float32 products alone, or lets torch round their factors."""
+    try:
+        return torch.get_float32_matmul_precision() == "highest"
+    except RuntimeError:  # set through the newer interface; its answers are not comparable
+        return False
 
 
 def _split(weight: Tensor, largest: int) -> tuple[int, list[Tensor]] | None:

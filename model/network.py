@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.config import BLOCK, CELL, CodecConfig
-from model.context import LEVEL_SCALE, ContextModel, GroupContext, pass_grid
+from model.config import CodecConfig
+from model.context import ContextModel, GroupContext, pass_grid
 from model.layers import straight_through
-from model.transforms import Analysis, Synthesis
+from model.transforms import Analysis, Synthesis, distortion_weight, lambda_at, level_plane, quantiser_gain
 
 _MASK_RAMP = 8.0  # channels over which the mask's gradient reaches
 _SCALE_MIN = 0.04
@@ -38,23 +38,12 @@ class Network(nn.Module):
         self.log_gain = nn.Parameter(torch.zeros(config.channels))
 
     def gain(self, quality: Tensor) -> Tensor:
-        """The quantiser's gain, [B, channels, h, w], at quality 0..1, [B, 1, h, w].
-
-        A uniform quantiser of step s has the squared error s^2/12 and, at high rates, the slope
-        dD/dR = -2 ln 2 D per code; the step that matches lambda is sqrt(6 / (lambda ln 2)).
-        """
-        step = torch.sqrt(6 / (self.lambda_(quality) * math.log(2)))
-        return 255 / step * torch.exp(self.log_gain).view(1, -1, 1, 1)
+        """See `quantiser_gain`."""
+        return quantiser_gain(self.config, quality, self.log_gain)
 
     def lambda_(self, quality: Tensor) -> Tensor:
         """Weight of the squared error (0..255 scale) against bits per pixel."""
-        config = self.config
-        return config.lambda_min * (config.lambda_max / config.lambda_min) ** quality
-
-    def distortion_weight(self) -> Tensor:
-        """Bits that a squared error of 1 in a code is worth when rounding, [1, channels, 1, 1]."""
-        weight = self.config.rdo * 2 / math.log(2) / torch.exp(2 * self.log_gain)
-        return weight.view(1, -1, 1, 1)
+        return lambda_at(self.config, quality)
 
     def forward(self, x: Tensor, quality: Tensor, *, noise: bool = False) -> NetworkOutput:
         """Code pictures as the codec would, with gradients.
@@ -95,7 +84,7 @@ class Network(nn.Module):
         for group in self.context.groups():
             spec = group.spec
             channels = slice(spec.start, spec.start + spec.size)
-            weight = self.distortion_weight()[:, channels].detach()
+            weight = distortion_weight(self.config, self.log_gain)[channels, None, None].detach()
             codes, group_bits = self._code_group(
                 group, y[:, channels], mask[:, channels], side, done, weight, noise=noise
             )
@@ -130,8 +119,8 @@ class Network(nn.Module):
     def _map_bits(self, levels: Tensor, quality: Tensor) -> Tensor:
         """Bits of the importance map, [B]."""
         group = self.context.map
-        low = 1 - level_centre(self.config)
-        values = levels - level_centre(self.config)
+        low = 1 - self.config.level_centre
+        values = levels - self.config.level_centre
         grid = pass_grid(group.spec.pattern, *levels.shape[2:], device=levels.device)[None, None]
         base = group.base(quality, values[:, :0])
         bits = torch.zeros_like(values)
@@ -142,16 +131,6 @@ class Network(nn.Module):
                 values, mean, log_scale, low=low, high=low + self.config.levels - 1
             )
         return bits.sum((1, 2, 3))
-
-
-def level_centre(config: CodecConfig) -> int:
-    """The level that context models see as zero."""
-    return config.levels // 2
-
-
-def level_plane(levels: Tensor, config: CodecConfig) -> Tensor:
-    """Levels 1..L as networks see them, about -1..1."""
-    return (levels - level_centre(config)) / LEVEL_SCALE
 
 
 def scale_of(log_scale: Tensor) -> Tensor:
@@ -181,11 +160,3 @@ def rate_distortion_round(y: Tensor, mean: Tensor, log_scale: Tensor, weight: Te
     saved = logistic_bits(nearest, mean, log_scale) - logistic_bits(smaller, mean, log_scale)
     lost = weight * ((y - smaller) ** 2 - (y - nearest) ** 2)
     return torch.where(saved > lost, smaller, nearest)
-
-
-def padded_size(height: int, width: int) -> tuple[int, int]:
-    """The size that is coded: whole cells of the importance map."""
-    return -(-height // CELL) * CELL, -(-width // CELL) * CELL
-
-
-assert CELL == 2 * BLOCK

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model.config import BLOCK, CodecConfig
+from model.config import BLOCK, CELL, CodecConfig
 from model.layers import QualityModulation, ResidualBlock
 
 _STEM = 48  # width at half resolution
@@ -21,9 +21,42 @@ _MAP_HIDDEN = 64
 _BRANCH_GAIN = 0.1
 _SLOPE = 0.1
 
-# Pixels around a place that can change what is computed there, rounded up to whole cells; see the layers.
-ANALYSIS_MARGIN = 96
-SYNTHESIS_MARGIN = 80
+LEVEL_SCALE = 8  # networks see importance levels from their centre, divided by this
+
+
+def analysis_margin(config: CodecConfig) -> int:
+    """Pixels around a place that can change what the analysis computes there, in whole cells; see the layers."""
+    return -(-(32 + 2 * BLOCK * config.blocks) // CELL) * CELL
+
+
+def synthesis_margin(config: CodecConfig) -> int:
+    """The same for the synthesis."""
+    return -(-(22 + 2 * BLOCK * config.blocks) // CELL) * CELL
+
+
+def lambda_at(config: CodecConfig, quality: Tensor) -> Tensor:
+    """Weight of the squared error (0..255 scale) against bits per pixel, at quality 0..1."""
+    return config.lambda_min * (config.lambda_max / config.lambda_min) ** quality
+
+
+def quantiser_gain(config: CodecConfig, quality: Tensor, log_gain: Tensor) -> Tensor:
+    """The quantiser's gain, [B, channels, h, w], at quality 0..1, [B, 1, h, w], with a learned one per channel.
+
+    A uniform quantiser of step s has the squared error s^2/12 and, at high rates, the slope
+    dD/dR = -2 ln 2 D per code; the step that matches lambda is sqrt(6 / (lambda ln 2)).
+    """
+    step = torch.sqrt(6 / (lambda_at(config, quality) * math.log(2)))
+    return 255 / step * torch.exp(log_gain).view(1, -1, 1, 1)
+
+
+def distortion_weight(config: CodecConfig, log_gain: Tensor) -> Tensor:
+    """Bits that a squared error of 1 in a code is worth when rounding, [channels]."""
+    return config.rdo * 2 / math.log(2) * torch.exp(-2 * log_gain)
+
+
+def level_plane(levels: Tensor, config: CodecConfig) -> Tensor:
+    """Levels 1..L as networks see them, about -1..1."""
+    return (levels - config.level_centre) / LEVEL_SCALE
 
 
 def dct_basis(channels: int) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ memory of one picture at a time is bounded.
 import queue
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import copy_context
@@ -75,6 +76,7 @@ class Worker:
             try:
                 result = pending.pop()()
             except Exception as exc:  # noqa: BLE001 - whatever it is, it goes to the one who waits for this job
+                traceback.clear_frames(exc.__traceback__)  # or it keeps the pictures of the frames that failed
                 future.set_exception(exc)
             else:
                 future.set_result(result)

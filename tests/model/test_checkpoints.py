@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from model.checkpoints import available, load_codec
-from model.errors import CheckpointFormatError, CheckpointNotFoundError, SelfTestError
+from model.errors import CheckpointFormatError, CheckpointNotFoundError, ParameterError, SelfTestError
 
 
 @pytest.fixture
@@ -69,5 +69,5 @@ def test_a_golden_vector_that_decodes_differently_stops_the_load(copied: Path) -
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "cuda:x", ""])
 def test_devices_that_do_not_exist_are_refused(tiny_dir: Path, device: str) -> None:
-    with pytest.raises(CheckpointFormatError, match="device"):
+    with pytest.raises(ParameterError, match="device"):
         load_codec("tiny", model_dir=tiny_dir, device=device)

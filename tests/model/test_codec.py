@@ -90,6 +90,16 @@ def test_codes_do_not_depend_on_threads_or_precision(
         torch.set_num_threads(before)
 
 
+def test_codes_do_not_depend_on_the_callers_autocast(tiny_codec: Codec, array: Pixels) -> None:
+    file = tiny_codec.encode(array, quality=70)
+    expected = tiny_codec.decode_codes(file)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = tiny_codec.decode_codes(file)
+        made_inside = tiny_codec.encode(array, quality=70)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert psnr(tiny_codec.decode(made_inside), tiny_codec.decode(file)) > 30
+
+
 def test_files_and_codes_do_not_depend_on_the_batch(tiny_codec: Codec) -> None:
     arrays = [picture(48, 64, seed=seed) for seed in range(4)]
     alone = [tiny_codec.encode(array, quality=70) for array in arrays]
@@ -134,6 +144,8 @@ def test_bands_leave_no_seam(tiny_codec: Codec, monkeypatch: pytest.MonkeyPatch)
     file = tiny_codec.encode(array, quality=90)
     whole = tiny_codec.decode(file)
     monkeypatch.setattr("model.codec._BAND_PIXELS", 48 * 128)
+    wide = tiny_codec.encode(array.swapaxes(0, 1), quality=90)
+    assert psnr(tiny_codec.decode(wide).swapaxes(0, 1), array) > psnr(whole, array) - 0.5
     assert np.abs(tiny_codec.decode(file).astype(int) - whole).max() <= 1
     assert abs(len(tiny_codec.encode(array, quality=90)) - len(file)) <= 8
 

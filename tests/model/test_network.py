@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from model.checkpoints import load_codec, save_checkpoint
-from model.config import CodecConfig
+from model.config import CodecConfig, padded_size
 from model.errors import CheckpointFormatError
 from model.freeze import freeze, logistic_tables
-from model.network import Network, logistic_bits, padded_size, rate_distortion_round
+from model.network import Network, logistic_bits, rate_distortion_round
 from model.transforms import dct_basis
 from tests.conftest import TINY, picture
 
