@@ -12,6 +12,7 @@ from PIL import Image
 from model.checkpoints import load_codec
 from model.cli import main
 from model.codec import Codec
+from model.types import Pixels
 from service.settings import PREFIX, Settings
 from tests.conftest import picture
 from tests.service.server import serving
@@ -31,6 +32,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Image.fromarray(picture(128, 192)).save(tmp_path / "photo.jpg")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def load(path: Path) -> Pixels:
+    with Image.open(path) as image:
+        return np.asarray(image)
 
 
 def blocks(language: str) -> list[str]:
@@ -58,9 +64,9 @@ def test_the_curl_lines_bring_a_photo_there_and_back(folder: Path, codec: Codec)
         for line in lines:
             line = line.replace("localhost:8000", f"{client.base_url.host}:{client.base_url.port}")
             subprocess.run(["sh", "-c", line.replace("curl", "curl -sSf", 1)], check=True, cwd=folder)  # noqa: S603, S607  # our own README
-    photo = np.asarray(Image.open(folder / "photo.jpg"))
-    assert np.abs(np.asarray(Image.open(folder / "photo.png")).astype(int) - photo).mean() < 8
-    assert Image.open(folder / "map.png").size == (192, 128)
+    photo, restored, importance = (load(folder / name) for name in ("photo.jpg", "photo.png", "map.png"))
+    assert np.abs(restored.astype(int) - photo).mean() < 8
+    assert importance.shape == (128, 192)
 
 
 def test_the_command_lines_work_in_their_order(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,7 +75,7 @@ def test_the_command_lines_work_in_their_order(folder: Path, capsys: pytest.Capt
     for line in lines:
         assert main(line.split()[1:]) == 0
     assert "192" in capsys.readouterr().out
-    assert Image.open(folder / "photo.png").size == (192, 128)
+    assert load(folder / "photo.png").shape == (128, 192, 3)
 
 
 def test_the_python_lines_work(capsys: pytest.CaptureFixture[str]) -> None:
