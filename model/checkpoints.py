@@ -125,9 +125,7 @@ def resolve_device(device: str) -> torch.device:
     if kind != "cuda" or (index and not index.isdecimal()):
         raise ParameterError(f"device is auto, cpu, cuda or cuda:N, got {device!r}")
     if number >= torch.cuda.device_count():
-        raise ParameterError(
-            f"device {device!r}: this machine has {torch.cuda.device_count()} CUDA devices"
-        )
+        raise ParameterError(f"device {device!r}: this machine has {torch.cuda.device_count()} CUDA devices")
     return torch.device("cuda", number)
 
 

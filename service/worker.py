@@ -76,7 +76,9 @@ class Worker:
             try:
                 result = pending.pop()()
             except Exception as exc:  # noqa: BLE001 - whatever it is, it goes to the one who waits for this job
-                traceback.clear_frames(exc.__traceback__)  # or it keeps the pictures of the frames that failed
+                traceback.clear_frames(
+                    exc.__traceback__
+                )  # or it keeps the pictures of the frames that failed
                 future.set_exception(exc)
             else:
                 future.set_result(result)
