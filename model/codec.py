@@ -201,10 +201,10 @@ class Codec:
         """Scaled latents, float32 [B, channels, h, w], and levels, int64 [B, 1, h/2, w/2]."""
         gain = self._gain(position)
 
+        quality = torch.full((1, 1, 1, 1), position / QUALITY_STEPS, device=self._device)
+
         def band(part: Tensor) -> tuple[Tensor, Tensor]:
-            quality = torch.full((), position / QUALITY_STEPS, device=self._device)
-            grid = quality.expand(len(part), 1, part.shape[2] // BLOCK, part.shape[3] // BLOCK)
-            y, importance = self._analysis(part, grid)
+            y, importance = self._analysis(part, quality)
             return y * gain, (1 + importance * (self.config.levels - 1)).round().long()
 
         y, levels = _in_bands(band, [x], [1], margin=analysis_margin(self.config), scales=(BLOCK, CELL))
@@ -228,9 +228,10 @@ class Codec:
         """The picture, about 0..1, float32 [B, 3, H, W]."""
         gain = self._gain(position)
 
+        quality = torch.full((1, 1, 1, 1), position / QUALITY_STEPS, device=self._device)
+
         def band(part: Tensor, level_part: Tensor) -> tuple[Tensor]:
             grid = functional.interpolate(level_part.float(), scale_factor=2, mode="nearest")
-            quality = torch.full_like(grid, position / QUALITY_STEPS)
             return (self._synthesis(part.float() / gain, level_plane(grid, self.config), quality),)
 
         return _in_bands(

@@ -16,7 +16,7 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, width, H, W] to the same shape."""
         update: Tensor = self.second(self.first(x).relu_())
-        return x + update
+        return update.add_(x)
 
 
 class QualityModulation(nn.Module):
@@ -34,9 +34,9 @@ class QualityModulation(nn.Module):
         self.net = nn.Sequential(nn.Conv2d(1, hidden, 1), nn.ReLU(), last)
 
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
-        """Features [B, width, H, W] and quality in 0..1, [B, 1, H, W]."""
+        """Features [B, width, H, W] and quality in 0..1, [B, 1, H, W] or [1, 1, 1, 1] where it is constant."""
         gain, shift = torch.split(self.net(quality), self.width, 1)
-        return x * (1 + gain) + shift
+        return torch.addcmul(shift, x, 1 + gain)
 
 
 def zero_(layer: nn.Module) -> None:

@@ -113,7 +113,7 @@ class Analysis(nn.Module):
 
         Args:
             x: RGB in -0.5..0.5, float32 [B, 3, H, W], H and W multiples of 16.
-            quality: 0..1, float32 [B, 1, H/8, W/8].
+            quality: 0..1, float32 [B, 1, H/8, W/8], or [1, 1, 1, 1] where it is constant.
 
         Returns:
             y [B, channels, H/8, W/8] and p in (0, 1), [B, 1, H/16, W/16], both float32.
@@ -157,7 +157,7 @@ class Synthesis(nn.Module):
         Args:
             latents: codes divided by the quantiser's gain, float32 [B, channels, H/8, W/8].
             levels: the importance map, -1..1, float32 [B, 1, H/8, W/8].
-            quality: 0..1, float32 [B, 1, H/8, W/8].
+            quality: 0..1, float32 [B, 1, H/8, W/8], or [1, 1, 1, 1] where it is constant.
 
         Returns:
             RGB, about 0..1, float32 [B, 3, H, W].
