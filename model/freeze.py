@@ -1,11 +1,14 @@
 """A trained network's floats to the integers that the codec runs on. Used when a checkpoint is exported."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model.context import LINEAR_SCALE, GroupContext
+from model.config import CodecConfig
+from model.context import LINEAR_SCALE, GroupContext, group_specs
 from model.entropy import (
     DECISIONS,
     FRACTIONS,
@@ -37,6 +40,40 @@ def freeze(network: Network, *, map_tables: SymbolTables, code_tables: SymbolTab
     out["tables.map"] = torch.from_numpy(map_tables.probabilities).clone()
     out["tables.codes"] = torch.from_numpy(code_tables.probabilities).clone()
     out["tables.escape_order"] = torch.from_numpy(code_tables.escape_order)
+    return out
+
+
+def thaw(tensors: Mapping[str, Tensor], config: CodecConfig) -> dict[str, Tensor]:
+    """Float weights of a `Network` from a checkpoint, to train on from; the inverse of `freeze` up to rounding."""
+    map_spec, code_specs = group_specs(config)
+    specs = {"map": map_spec, **{f"codes.{k}": spec for k, spec in enumerate(code_specs)}}
+    out = {
+        name: tensor.float()
+        for name, tensor in tensors.items()
+        if name.startswith(("analysis.", "synthesis.", "log_gain"))
+    }
+    for prefix, spec in specs.items():
+        part = {
+            name.removeprefix(f"{prefix}."): tensor.double()
+            for name, tensor in tensors.items()
+            if name.startswith(f"{prefix}.")
+        }
+        exponents = {
+            name: 2.0 ** -float(part[f"{name}.exponent"]) for name in ("first", "hidden", "out", "linear")
+        }
+        units = {"side": _saturated(spec.sides), "local": _code_units(spec.size)}
+        if spec.previous:
+            units["previous"] = _code_units(sum(spec.previous))
+        floats = {"linear.weight": part["linear.weight"] * exponents["linear"]}
+        for name, unit in units.items():
+            floats[f"{name}.weight"] = part[f"{name}.weight"] * exponents["first"] / unit
+            floats[f"{name}.bias"] = part[f"{name}.bias"] * exponents["first"]
+        for name in ("hidden", "out"):
+            floats[f"{name}.weight"] = (
+                part[f"{name}.weight"][:, :, None, None] * exponents[name] * ACTIVATION_ONE
+            )
+            floats[f"{name}.bias"] = part[f"{name}.bias"] * exponents[name]
+        out |= {f"context.{prefix}.{name}": tensor.float() for name, tensor in floats.items()}
     return out
 
 

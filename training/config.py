@@ -21,8 +21,8 @@ class TrainConfig:
         val_files: glob patterns of pictures to watch while training.
         out: folder of the run: its state, its TensorBoard files.
         codec: fields of `CodecConfig` that differ from their defaults.
-        init_from: float weights to start from (`weights.safetensors` of a run); None starts from a
-            Karhunen-Loeve transform of the training pictures. Layers of other names or shapes start anew.
+        init_from: weights to start from: a run's `weights.safetensors` or an exported checkpoint; None starts
+            from a Karhunen-Loeve transform of the training pictures. Layers of other names or shapes start anew.
         parts: what is trained, of `transforms`, `codes` (their context model) and `map` (its context model).
         patch: side of the crops, in pixels; a multiple of 16, and 192 or more for a codec to be used.
         batch: crops in a step.

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from model.checkpoints import resolve_device, resolve_dtype
 from model.config import CELL
 from model.errors import CwicError
+from model.freeze import thaw
 from model.network import Network
 from training.config import TrainConfig, read_config
 from training.data import PicturePool, load_pool
@@ -180,6 +181,8 @@ def initial_network(config: TrainConfig, pool: PicturePool) -> Network:
         network.synthesis.blocks.weight.data = basis.clone()
         return network
     tensors, _ = read_tensors(Path(config.init_from))
+    if "saturation" in tensors:  # an exported checkpoint
+        tensors = thaw(tensors, config.codec)
     own = network.state_dict()
     fitting = {n: t for n, t in tensors.items() if n in own and own[n].shape == t.shape}
     fresh = sorted(set(own) - set(fitting))

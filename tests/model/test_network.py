@@ -8,7 +8,7 @@ from torch import Tensor
 from model.checkpoints import load_codec, save_checkpoint
 from model.config import CodecConfig, padded_size
 from model.errors import CheckpointFormatError
-from model.freeze import freeze, logistic_tables
+from model.freeze import freeze, logistic_tables, thaw
 from model.network import Network, logistic_bits, rate_distortion_round
 from model.transforms import dct_basis
 from tests.conftest import TINY, picture
@@ -55,6 +55,19 @@ def test_gradients_reach_every_parameter(noise: bool) -> None:
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
         assert parameter.grad.abs().max() > 0, name
+
+
+def test_thawing_a_checkpoint_gives_the_weights_that_were_frozen() -> None:
+    torch.manual_seed(0)
+    network = Network(TINY)
+    for parameter in network.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    tables = logistic_tables()
+    thawed = thaw(freeze(network, map_tables=tables, code_tables=tables), TINY)
+    state = network.state_dict()
+    assert set(thawed) == set(state)
+    for name, tensor in state.items():
+        assert (thawed[name] - tensor).abs().max() < 1e-3, name
 
 
 def test_levels_keep_the_leading_channels_and_none_is_empty() -> None:
