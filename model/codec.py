@@ -12,7 +12,7 @@ from model import bitstream, lossless
 from model.bitstream import QUALITY_STEPS, Container, SectionType
 from model.coding import SymbolCoder
 from model.config import BLOCK, CELL, CodecConfig, padded_size
-from model.entropy import Sink, SymbolTables
+from model.entropy import Encoder, Sink, SymbolTables
 from model.errors import NoImportanceMapError, ParameterError, WrongModelError
 from model.transforms import (
     Analysis,
@@ -81,10 +81,7 @@ class Codec:
             self._check_picture(array)
         if len({array.shape[:2] for array in arrays}) != 1:
             raise ParameterError("pictures of a batch must have one size")
-        with torch.inference_mode():
-            x = self._to_tensor(arrays)
-            y, levels = self._analyse(x, position)
-            payloads, _ = self._symbols.encode(levels, y, self._quality_grid(x, position))
+        payloads = self._payloads(arrays, position, Encoder)
         return [
             self._smallest_file(array, parts, position) for array, parts in zip(arrays, payloads, strict=True)
         ]
@@ -92,11 +89,7 @@ class Codec:
     def write_to(self, sink: Callable[[], Sink], array: Pixels, *, quality: float) -> None:
         """Code a picture into sinks of the caller's instead of a file; for calibration."""
         self._check_picture(array)
-        position = _quality_position(quality)
-        with torch.inference_mode():
-            x = self._to_tensor([array])
-            y, levels = self._analyse(x, position)
-            self._symbols.encode(levels, y, self._quality_grid(x, position), sink=sink)
+        self._payloads([array], _quality_position(quality), sink)
 
     def decode(self, data: bytes) -> Pixels:
         """The picture of a .cwic file, uint8 [H, W, 3] or [H, W, 4].
@@ -129,8 +122,6 @@ class Codec:
     def decode_codes(self, data: bytes, *, limits: Limits | None = None) -> tuple[Tensor, Tensor]:
         """A file's importance levels and codes, int64 [1, h/2, w/2] and [channels, h, w]: equal on every machine."""
         container = bitstream.unpack(data, limits=limits or self.limits)
-        if container.profile == "stored":
-            raise NoImportanceMapError("a stored picture has no codes")
         with torch.inference_mode():
             levels, codes = self._decode_codes([container])
         return levels[0].cpu(), codes[0].cpu()
@@ -186,6 +177,15 @@ class Codec:
             ]
         )
         return (torch.from_numpy(stack).to(self._device).float() / 255 - 0.5).permute(0, 3, 1, 2)
+
+    def _payloads(
+        self, arrays: Sequence[Pixels], position: int, sink: Callable[[], Sink]
+    ) -> list[list[bytes]]:
+        """The payloads of each picture, map first."""
+        with torch.inference_mode():
+            x = self._to_tensor(arrays)
+            y, levels = self._analyse(x, position)
+            return self._symbols.encode(levels, y, self._quality_grid(x, position), sink=sink)
 
     def _quality_grid(self, x: Tensor, position: int) -> Tensor:
         """The quality plane as integers, one value for each cell of the importance map."""

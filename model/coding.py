@@ -19,7 +19,6 @@ from model.entropy import (
     UNARY,
     Coder,
     Decoder,
-    Encoder,
     Ints,
     Sink,
     SymbolTables,
@@ -109,8 +108,8 @@ class SymbolCoder:
         ]
 
     def encode(
-        self, levels: Tensor, y: Tensor, quality: Tensor, *, sink: Callable[[], Sink] = Encoder
-    ) -> tuple[list[list[bytes]], Tensor]:
+        self, levels: Tensor, y: Tensor, quality: Tensor, *, sink: Callable[[], Sink]
+    ) -> list[list[bytes]]:
         """Quantise and code.
 
         Args:
@@ -120,17 +119,15 @@ class SymbolCoder:
             sink: makes what the decisions go to; an encoder, but in calibration.
 
         Returns:
-            For each picture its payloads, map first, and the codes chosen, int64 [B, channels, h, w].
+            For each picture its payloads, map first.
         """
         batch = len(levels)
         map_coders = [sink() for _ in range(batch)]
         coders = [[sink() for _ in range(batch)] for _ in self._codes]
         with self._exact():
             self._code_map(map_coders, quality, levels)
-            codes = self._code_groups(coders, levels, quality, y.permute(0, 2, 3, 1).cpu().numpy())
-        return [
-            [coder.finish() for coder in column] for column in zip(map_coders, *coders, strict=True)
-        ], codes
+            self._code_groups(coders, levels, quality, y.permute(0, 2, 3, 1).cpu().numpy())
+        return [[coder.finish() for coder in column] for column in zip(map_coders, *coders, strict=True)]
 
     def decode_map(self, payloads: Sequence[bytes], quality: Tensor) -> Tensor:
         """The importance maps, int64 [B, 1, h/2, w/2]; raises PayloadError."""

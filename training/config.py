@@ -1,6 +1,6 @@
 """One training run's settings: a YAML file, read once, checked, never changed."""
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +106,3 @@ def read_config(path: Path, **overrides: Any) -> TrainConfig:
         return TrainConfig(codec=CodecConfig(**codec), **values)
     except (OSError, yaml.YAMLError, TypeError, ParameterError, CheckpointFormatError) as exc:
         raise ParameterError(f"{path}: {exc}") from exc
-
-
-def describe(config: TrainConfig) -> dict[str, Any]:
-    """The settings as plain values, for model cards."""
-    return asdict(config)
