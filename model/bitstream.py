@@ -6,11 +6,13 @@ Format, version 1. Integers are little-endian; a varint is unsigned LEB128 in it
     header
         magic           4 bytes   b"CWIC"
         version         u8        1
-        profile         u8        0 stored, 1 cwic
-        flags           u8        bit 0: the picture has alpha; the other bits are zero
+        profile         u8        0 stored, 1 cwic, 2 cvpr2018
+        flags           u8        bit 0: the picture has alpha; bit 1: the importance map has a level 0, which
+                                  keeps no channels (otherwise its lowest is 1); the other bits are zero
         width, height   varint    in pixels, 1 and above
         model id        4 bytes   first bytes of the SHA-256 of the checkpoint's weights; zero when stored
-        quality         u16       0..4096, position on the quality axis; zero when stored
+        quality         u16       0..4096, position on the quality axis; zero when stored or where the
+                                  profile has one rate for each checkpoint
         sections        u8        how many follow
         header CRC      u32       CRC-32 of all bytes before it
     each section
@@ -33,7 +35,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-from model.config import MAX_GROUPS
+from model.config import MAX_GROUPS, PROFILES
 from model.errors import (
     ChecksumError,
     HeaderError,
@@ -49,9 +51,10 @@ from model.types import FileInfo, Limits, SectionInfo
 MAGIC = b"CWIC"
 VERSION = 1
 QUALITY_STEPS = 4096
-PROFILES = ("stored", "cwic")
+_PROFILE_NAMES = ("stored", "cwic", "cvpr2018")
 _ANCILLARY = 0x80
 _FLAG_ALPHA = 0x01
+_FLAG_EMPTY = 0x02
 
 
 class SectionType:
@@ -73,10 +76,11 @@ class Container:
     Attributes:
         width: in pixels.
         height: in pixels.
-        profile: one of PROFILES.
+        profile: `stored` or a codec profile.
         model_id: 4 bytes.
         quality: 0 to QUALITY_STEPS.
         has_alpha: whether an ALPHA section belongs to the file.
+        lowest_level: of the importance map, 0 or 1.
         sections: payloads by section type.
     """
 
@@ -86,6 +90,7 @@ class Container:
     model_id: bytes
     quality: int
     has_alpha: bool
+    lowest_level: int = 1
     sections: dict[int, bytes]
 
     def codes(self) -> list[bytes]:
@@ -100,7 +105,8 @@ class Container:
 def pack(container: Container) -> bytes:
     """The file of a container."""
     header = bytearray(MAGIC)
-    header += bytes([VERSION, PROFILES.index(container.profile), _FLAG_ALPHA * container.has_alpha])
+    flags = _FLAG_ALPHA * container.has_alpha | _FLAG_EMPTY * (container.lowest_level == 0)
+    header += bytes([VERSION, _PROFILE_NAMES.index(container.profile), flags])
     header += _varint(container.width) + _varint(container.height)
     header += container.model_id + struct.pack("<HB", container.quality, len(container.sections))
     header += struct.pack("<I", zlib.crc32(header))
@@ -129,10 +135,13 @@ def unpack(data: bytes, *, limits: Limits) -> Container:
     model_id = reader.take(4)
     quality, count = struct.unpack("<HB", reader.take(3))
     reader.check_crc(0)
-    if profile >= len(PROFILES) or flags & ~_FLAG_ALPHA or quality > QUALITY_STEPS:
+    if profile >= len(_PROFILE_NAMES) or flags & ~(_FLAG_ALPHA | _FLAG_EMPTY) or quality > QUALITY_STEPS:
         raise HeaderError(f"profile {profile}, flags {flags:#04x}, quality {quality}: out of range")
-    if PROFILES[profile] == "stored" and (quality or any(model_id)):
-        raise HeaderError("a stored picture has neither quality nor model")
+    name = _PROFILE_NAMES[profile]
+    if name == "stored" and (quality or any(model_id) or flags & _FLAG_EMPTY):
+        raise HeaderError("a stored picture has neither quality nor model nor levels")
+    if quality and _fixed_rate(name):
+        raise HeaderError(f"quality {quality} in a file of profile {name}, which has none")
     check_size(width, height, limits=limits)
     sections = dict(_section(reader) for _ in range(count))
     if reader.position != len(data):
@@ -142,10 +151,11 @@ def unpack(data: bytes, *, limits: Limits) -> Container:
     container = Container(
         width=width,
         height=height,
-        profile=PROFILES[profile],
+        profile=name,
         model_id=model_id,
         quality=quality,
         has_alpha=bool(flags & _FLAG_ALPHA),
+        lowest_level=0 if flags & _FLAG_EMPTY else 1,
         sections=sections,
     )
     _check_sections(container)
@@ -174,12 +184,19 @@ def inspect(data: bytes, *, limits: Limits | None = None) -> FileInfo:
         channels=4 if container.has_alpha else 3,
         profile=container.profile,
         model_id="" if stored else container.model_id.hex(),
-        quality=None if stored else round(1 + 99 * container.quality / QUALITY_STEPS, 1),
+        quality=None
+        if _fixed_rate(container.profile)
+        else round(1 + 99 * container.quality / QUALITY_STEPS, 1),
+        lowest_level=None if stored else container.lowest_level,
         sections=tuple(
             SectionInfo(_name(kind), len(payload)) for kind, payload in container.sections.items()
         ),
         size=len(data),
     )
+
+
+def _fixed_rate(profile: str) -> bool:
+    return profile == "stored" or PROFILES[profile].fixed_rate
 
 
 def _name(kind: int) -> str:

@@ -1,8 +1,9 @@
 """Checkpoint files to codecs.
 
-A checkpoint NAME is two files in one folder: `NAME.safetensors`, the tensors of `model.freeze.freeze` with the
-config in its metadata, and `NAME.json`, the card: the weights' SHA-256, a golden vector, and where the
-checkpoint comes from. The first 8 hexadecimal digits of the SHA-256 are the model id that files carry.
+A checkpoint NAME is two files in a folder of checkpoints, or in a folder there: `NAME.safetensors`, the tensors of
+`model.freeze.freeze` with the config in its metadata, and `NAME.json`, the card: the weights' SHA-256, a golden
+vector, and where the checkpoint comes from. The first 8 hexadecimal digits of the SHA-256 are the model id that
+files carry.
 """
 
 import base64
@@ -36,8 +37,8 @@ _GOLDEN_QUALITY = 60.0
 
 
 def available(model_dir: Path = DEFAULT_MODEL_DIR) -> tuple[str, ...]:
-    """The names of the checkpoints in a folder, the default first."""
-    names = sorted(path.stem for path in model_dir.glob("*.safetensors"))
+    """The names of the checkpoints in a folder and in the folders there, the default first."""
+    names = sorted({path.stem for path in _files(model_dir)})
     return tuple(sorted(names, key=lambda name: name != DEFAULT_MODEL))
 
 
@@ -64,7 +65,10 @@ def load_codec(
         ParameterError: a device or dtype that does not exist here.
         SelfTestError: the golden vector decodes to other codes here.
     """
-    weights_path, card_path = model_dir / f"{name}.safetensors", model_dir / f"{name}.json"
+    weights_path = next(
+        (path for path in _files(model_dir) if path.stem == name), model_dir / f"{name}.safetensors"
+    )
+    card_path = weights_path.with_suffix(".json")
     try:
         data, card_text = weights_path.read_bytes(), card_path.read_bytes()
     except OSError as exc:
@@ -90,7 +94,7 @@ def save_checkpoint(
     data = safetensors.torch.save(tensors, metadata={"config": config.to_json()})
     sha256 = hashlib.sha256(data).hexdigest()
     codec = _build(data, weights_path, path.name, sha256, torch.device("cpu"), torch.float32, Limits())
-    golden = codec.encode(golden_picture(), quality=_GOLDEN_QUALITY)
+    golden = codec.encode(golden_picture(), quality=None if config.fixed_rate else _GOLDEN_QUALITY)
     levels, codes = codec.decode_codes(golden)
     full = {
         "name": path.name,
@@ -142,6 +146,10 @@ def _cpu_has_amx() -> bool:
     return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
+def _files(model_dir: Path) -> list[Path]:
+    return [*model_dir.glob("*.safetensors"), *sorted(model_dir.glob("*/*.safetensors"))]
+
+
 def _build(
     data: bytes,
     path: Path,
@@ -167,6 +175,7 @@ def _build(
             size=len(data),
             device=str(device),
             dtype=str(dtype).removeprefix("torch."),
+            fixed_rate=config.fixed_rate,
         )
         return Codec(config, tensors, info, limits=limits)
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError, AssertionError) as exc:

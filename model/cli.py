@@ -23,13 +23,13 @@ from typing import NoReturn, Protocol
 
 from model import bitstream
 from model.errors import CheckpointError, CheckpointNotFoundError, InputError, LimitError, ParameterError
-from model.types import FileInfo, Limits, PictureCodec
+from model.types import DEFAULT_QUALITY, FileInfo, Limits, PictureCodec
 
 # torch, numpy's and Pillow's parts are imported where they are used: `cwic --help` and `inspect` are instant.
 
 _SUFFIXES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 _MAX_PIXELS = 100_000_000  # a person at their own machine, not a stranger at a service's: 2.5 times its limit
-_DEFAULT_QUALITY = 50.0
+_QUALITY = f"1 to 100 (default: {DEFAULT_QUALITY:g}); not for models of one rate"
 
 
 class Checkpoints(Protocol):
@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
 
     compress = commands.add_parser("compress", help="a picture to a .cwic file")
     _add_paths(compress, "picture: PNG, JPEG, WebP, AVIF, GIF, TIFF, BMP or PPM", ".cwic file")
-    compress.add_argument("--quality", type=float, default=_DEFAULT_QUALITY, help="1 to 100 (default: 50)")
+    compress.add_argument("--quality", type=float, help=_QUALITY)
     _add_codec(compress)
 
     decompress = commands.add_parser("decompress", help="a .cwic file to a picture")
@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
 
     importance = commands.add_parser("importance-map", help="where a picture's bits go, as a grey picture")
     _add_paths(importance, "picture or .cwic file", "picture: .png, .jpg or .webp")
-    importance.add_argument("--quality", type=float, help="1 to 100 (default: 50); for pictures only")
+    importance.add_argument("--quality", type=float, help=f"{_QUALITY}; for pictures only")
     _add_format(importance)
     _add_codec(importance)
 
@@ -154,7 +154,7 @@ def _compress(args: argparse.Namespace, checkpoints: Checkpoints | None) -> int:
     words = [
         f"{width}x{height}: {len(data)} -> {len(file)} bytes ({len(data) / len(file):.2f}x smaller)",
         f"{8 * len(file) / (width * height):.3f} bpp",
-        f"quality {args.quality:g}",
+        "one rate" if codec.info.fixed_rate else f"quality {args.quality or DEFAULT_QUALITY:g}",
         f"model {codec.info.name}",
         *picture.notes,
     ]
@@ -187,8 +187,7 @@ def _importance_map(args: argparse.Namespace, checkpoints: Checkpoints | None) -
         array = _load(args, checkpoints, info=info).importance_map(data)
     else:
         picture = read_image(data, limits=_limits(args)).array
-        quality = _DEFAULT_QUALITY if args.quality is None else args.quality
-        array = _load(args, checkpoints).importance_map(picture, quality=quality)
+        array = _load(args, checkpoints).importance_map(picture, quality=args.quality)
     _write(args.output, write_image(array, format=format))
     return 0
 

@@ -1,32 +1,21 @@
 """Pictures to .cwic files and back."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from model import bitstream, lossless
 from model.bitstream import QUALITY_STEPS, Container, SectionType
 from model.coding import SymbolCoder
-from model.config import BLOCK, CELL, CodecConfig, padded_size
+from model.config import BLOCK, CodecConfig
 from model.entropy import Encoder, Sink, SymbolTables
-from model.errors import NoImportanceMapError, ParameterError, WrongModelError
-from model.transforms import (
-    Analysis,
-    Synthesis,
-    analysis_margin,
-    branch_to,
-    level_plane,
-    quantiser_gain,
-    synthesis_margin,
-)
-from model.types import FileInfo, Limits, ModelInfo, Pixels
+from model.errors import HeaderError, NoImportanceMapError, ParameterError, WrongModelError
+from model.profiles import transforms_of
+from model.types import DEFAULT_QUALITY, FileInfo, Limits, ModelInfo, Pixels
 
 _BAND_PIXELS = 1_500_000  # pictures are transformed in bands of about this size, to bound memory
-_Transform = TypeVar("_Transform", Analysis, Synthesis)
 
 
 class Codec:
@@ -49,11 +38,15 @@ class Codec:
         self.limits = limits
         self._info = info
         self._device = torch.device(info.device)
-        dtype = getattr(torch, info.dtype)
-        self._analysis = _transform(Analysis(config), "analysis.", weights, self._device, dtype)
-        self._synthesis = _transform(Synthesis(config), "synthesis.", weights, self._device, dtype)
-        self._log_gain = weights["log_gain"].to(self._device)
-        self._symbols = SymbolCoder(config, weights, log_gain=self._log_gain, device=self._device)
+        self._transforms = transforms_of(config)
+        self._transforms.load_state_dict({name: weights[name] for name in self._transforms.state_dict()})
+        self._transforms.requires_grad_(False).eval().to(self._device)
+        self._transforms.run_in(getattr(torch, info.dtype))
+        for parameter in self._transforms.parameters():
+            if parameter.dim() == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        weight = self._transforms.symbol_weight()
+        self._symbols = SymbolCoder(config, weights, weight=weight, device=self._device)
 
     @property
     def info(self) -> ModelInfo:
@@ -65,18 +58,20 @@ class Codec:
         """The probability tables of importance maps and of codes."""
         return self._symbols.map_tables, self._symbols.code_tables
 
-    def encode(self, array: Pixels, *, quality: float = 50) -> bytes:
-        """A .cwic file of a picture, uint8 [H, W, 3] or [H, W, 4], at quality 1 to 100.
+    def encode(self, array: Pixels, *, quality: float | None = None) -> bytes:
+        """A .cwic file of a picture, uint8 [H, W, 3] or [H, W, 4].
+
+        Quality is 1 to 100; None means DEFAULT_QUALITY, or nothing where the checkpoint has one rate.
 
         Raises:
-            ParameterError: quality or array out of range.
+            ParameterError: quality or array out of range, or a quality where there is none to choose.
             LimitError: the picture is larger than the codec's limits.
         """
         return self.encode_batch([array], quality=quality)[0]
 
-    def encode_batch(self, arrays: Sequence[Pixels], *, quality: float = 50) -> list[bytes]:
+    def encode_batch(self, arrays: Sequence[Pixels], *, quality: float | None = None) -> list[bytes]:
         """As `encode`, for pictures of one size at once."""
-        position = _quality_position(quality)
+        position = self._quality_position(quality)
         for array in arrays:
             self._check_picture(array)
         if len({array.shape[:2] for array in arrays}) != 1:
@@ -86,10 +81,10 @@ class Codec:
             self._smallest_file(array, parts, position) for array, parts in zip(arrays, payloads, strict=True)
         ]
 
-    def write_to(self, sink: Callable[[], Sink], array: Pixels, *, quality: float) -> None:
+    def write_to(self, sink: Callable[[], Sink], array: Pixels, *, quality: float | None) -> None:
         """Code a picture into sinks of the caller's instead of a file; for calibration."""
         self._check_picture(array)
-        self._payloads([array], _quality_position(quality), sink)
+        self._payloads([array], self._quality_position(quality), sink)
 
     def decode(self, data: bytes) -> Pixels:
         """The picture of a .cwic file, uint8 [H, W, 3] or [H, W, 4].
@@ -120,16 +115,16 @@ class Codec:
         return [np.concatenate(planes, 2) for planes in zip(pictures, alphas, strict=True)]
 
     def decode_codes(self, data: bytes, *, limits: Limits | None = None) -> tuple[Tensor, Tensor]:
-        """A file's importance levels and codes, int64 [1, h/2, w/2] and [channels, h, w]: equal on every machine."""
+        """A file's levels, int64 [1, rows, columns], and codes, int64 [channels, h, w]: equal on every machine."""
         container = bitstream.unpack(data, limits=limits or self.limits)
         with torch.inference_mode():
             levels, codes = self._decode_codes([container])
         return levels[0].cpu(), codes[0].cpu()
 
-    def importance_map(self, source: Pixels | bytes, *, quality: float = 50) -> Pixels:
+    def importance_map(self, source: Pixels | bytes, *, quality: float | None = None) -> Pixels:
         """How many channels are kept where, uint8 [H, W] of the picture's size; 255 means all.
 
-        Of a picture, at the given quality; or of a .cwic file, where it is read without decoding the codes.
+        Of a picture, with quality as in `encode`; or of a .cwic file, where it is read without decoding the codes.
 
         Raises:
             FileError: see `decode`; NoImportanceMapError for a picture that was stored as it is.
@@ -144,11 +139,22 @@ class Codec:
             else:
                 self._check_picture(source)
                 height, width = source.shape[:2]
-                _, levels = self._analyse(self._to_tensor([source]), _quality_position(quality))
+                _, levels = self._analyse(self._to_tensor([source]), self._quality_position(quality))
             grey = (levels[0, 0] * 255 // self.config.levels).to(torch.uint8)
-            full = grey.repeat_interleave(CELL, 0).repeat_interleave(CELL, 1)[:height, :width]
+            cell = self.config.cell
+            full = grey.repeat_interleave(cell, 0).repeat_interleave(cell, 1)[:height, :width]
         out: Pixels = full.cpu().contiguous().numpy()
         return out
+
+    def kept_codes(self, data: bytes) -> int:
+        """How many codes a file keeps under its mask: raw bits, where codes are binary. 0 for a stored picture."""
+        container = bitstream.unpack(data, limits=self.limits)
+        if container.profile == "stored":
+            return 0
+        self._check_model(container)
+        with torch.inference_mode():
+            levels = self._decode_maps([container])
+        return int(levels.sum()) * self.config.step * (self.config.cell // BLOCK) ** 2
 
     def inspect(self, data: bytes) -> FileInfo:
         """The facts of a file's header; every checksum is verified, nothing is decoded. Raises FileError."""
@@ -166,10 +172,26 @@ class Codec:
             raise WrongModelError(
                 f"the file needs model {container.model_id.hex()}, this is {self._info.model_id} ({self._info.name})"
             )
+        if (container.profile, container.lowest_level) != (self.config.profile, self.config.lowest_level):
+            raise HeaderError(
+                f"profile {container.profile} with levels from {container.lowest_level} in a file of model "
+                f"{self._info.model_id}, which is {self.config.profile} from {self.config.lowest_level}"
+            )
+
+    def _quality_position(self, quality: float | None) -> int:
+        """Where a quality of 1 to 100 lies on the quality axis; raises ParameterError."""
+        if self.config.fixed_rate:
+            if quality is not None:
+                raise ParameterError(f"model {self._info.name} has one rate: there is no quality to choose")
+            return 0
+        quality = DEFAULT_QUALITY if quality is None else quality
+        if not 1 <= quality <= 100:
+            raise ParameterError(f"quality is 1 to 100, got {quality}")
+        return round((quality - 1) / 99 * QUALITY_STEPS)
 
     def _to_tensor(self, arrays: Sequence[Pixels]) -> Tensor:
         """Padded RGB in -0.5..0.5, float32 [B, 3, H, W], channels last."""
-        height, width = padded_size(*arrays[0].shape[:2])
+        height, width = self.config.padded_size(*arrays[0].shape[:2])
         stack = np.stack(
             [
                 np.pad(a[..., :3], ((0, height - a.shape[0]), (0, width - a.shape[1]), (0, 0)), mode="edge")
@@ -189,35 +211,33 @@ class Codec:
 
     def _quality_grid(self, x: Tensor, position: int) -> Tensor:
         """The quality plane as integers, one value for each cell of the importance map."""
-        shape = (len(x), 1, x.shape[2] // CELL, x.shape[3] // CELL)
+        shape = (len(x), 1, x.shape[2] // self.config.cell, x.shape[3] // self.config.cell)
         return torch.full(shape, position, dtype=torch.int64, device=self._device)
 
-    def _gain(self, position: int) -> Tensor:
-        """The quantiser's gain, see `quantiser_gain`; [1, channels, 1, 1]."""
-        quality = torch.full((1, 1, 1, 1), position / QUALITY_STEPS, dtype=torch.float64, device=self._device)
-        return quantiser_gain(self.config, quality, self._log_gain).float()
+    def _quality(self, position: int) -> Tensor:
+        """0..1, as transforms take it."""
+        return torch.full((1, 1, 1, 1), position / QUALITY_STEPS, dtype=torch.float64, device=self._device)
 
     def _analyse(self, x: Tensor, position: int) -> tuple[Tensor, Tensor]:
-        """Scaled latents, float32 [B, channels, h, w], and levels, int64 [B, 1, h/2, w/2]."""
-        gain = self._gain(position)
-
-        quality = torch.full((1, 1, 1, 1), position / QUALITY_STEPS, device=self._device)
-
-        def band(part: Tensor) -> tuple[Tensor, Tensor]:
-            y, importance = self._analysis(part, quality)
-            return y * gain, (1 + importance * (self.config.levels - 1)).round().long()
-
-        y, levels = _in_bands(band, [x], [1], margin=analysis_margin(self.config), scales=(BLOCK, CELL))
-        return y, levels
+        """See `Transforms.analyse`; in bands."""
+        quality = self._quality(position)
+        values, levels = _in_bands(
+            lambda part: self._transforms.analyse(part, quality),
+            [x],
+            [1],
+            margin=self._transforms.analysis_margin,
+            scales=(BLOCK, self.config.cell),
+        )
+        return values, levels
 
     def _decode_maps(self, containers: Sequence[Container]) -> Tensor:
-        height, width = padded_size(containers[0].height, containers[0].width)
-        shape = (len(containers), 1, height // CELL, width // CELL)
+        height, width = self.config.padded_size(containers[0].height, containers[0].width)
+        shape = (len(containers), 1, height // self.config.cell, width // self.config.cell)
         quality = torch.full(shape, containers[0].quality, dtype=torch.int64, device=self._device)
         return self._symbols.decode_map([c.sections[SectionType.MAP] for c in containers], quality)
 
     def _decode_codes(self, containers: Sequence[Container]) -> tuple[Tensor, Tensor]:
-        """Levels, int64 [B, 1, h/2, w/2], and codes, int64 [B, channels, h, w]."""
+        """Levels, int64 [B, 1, rows, columns], and codes, int64 [B, channels, h, w]."""
         for container in containers:
             self._check_model(container)
         levels = self._decode_maps(containers)
@@ -225,17 +245,14 @@ class Codec:
         return levels, self._symbols.decode_codes([c.codes() for c in containers], levels, quality)
 
     def _synthesise(self, codes: Tensor, levels: Tensor, position: int) -> Tensor:
-        """The picture, about 0..1, float32 [B, 3, H, W]."""
-        gain = self._gain(position)
-
-        quality = torch.full((1, 1, 1, 1), position / QUALITY_STEPS, device=self._device)
-
-        def band(part: Tensor, level_part: Tensor) -> tuple[Tensor]:
-            grid = functional.interpolate(level_part.float(), scale_factor=2, mode="nearest")
-            return (self._synthesis(part.float() / gain, level_plane(grid, self.config), quality),)
-
+        """See `Transforms.synthesise`; in bands."""
+        quality = self._quality(position)
         return _in_bands(
-            band, [codes, levels], [BLOCK, CELL], margin=synthesis_margin(self.config), scales=(1,)
+            lambda part, level_part: (self._transforms.synthesise(part, level_part, quality),),
+            [codes, levels],
+            [BLOCK, self.config.cell],
+            margin=self._transforms.synthesis_margin,
+            scales=(1,),
         )[0]
 
     def _smallest_file(self, array: Pixels, payloads: Sequence[bytes], position: int) -> bytes:
@@ -252,6 +269,7 @@ class Codec:
                 model_id=bytes.fromhex(self._info.model_id),
                 quality=position,
                 has_alpha=channels == 4,
+                lowest_level=self.config.lowest_level,
                 sections=coded,
             )
         )
@@ -270,27 +288,6 @@ class Codec:
             )
         )
         return min(file, stored, key=len)
-
-
-def _transform(
-    module: _Transform, prefix: str, weights: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype
-) -> _Transform:
-    """Load a transform's weights and freeze it."""
-    state = {name.removeprefix(prefix): t for name, t in weights.items() if name.startswith(prefix)}
-    module.load_state_dict(state)
-    module.requires_grad_(False).eval().to(device)
-    branch_to(module, dtype)
-    for parameter in module.parameters():
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    return module
-
-
-def _quality_position(quality: float) -> int:
-    """Where a quality of 1 to 100 lies on the quality axis; raises ParameterError."""
-    if not 1 <= quality <= 100:
-        raise ParameterError(f"quality is 1 to 100, got {quality}")
-    return round((quality - 1) / 99 * QUALITY_STEPS)
 
 
 def _in_bands(
@@ -314,7 +311,8 @@ def _in_bands(
     """
     axis = 2 if inputs[0].shape[2] >= inputs[0].shape[3] else 3
     length, across = inputs[0].shape[axis] * units[0], inputs[0].shape[5 - axis] * units[0]
-    band = max(_BAND_PIXELS // (across * CELL), 8) * CELL
+    unit = max(*units, *scales)  # a cell: bands begin and end between cells
+    band = max(_BAND_PIXELS // (across * unit), 8) * unit
     if length <= band + margin:
         return transform(*inputs)
 
@@ -325,9 +323,7 @@ def _in_bands(
     for start in range(0, length, band):
         stop = min(start + band, length)
         first, last = max(start - margin, 0), min(stop + margin, length)
-        parts = transform(
-            *(cut(x, first // unit, last // unit) for x, unit in zip(inputs, units, strict=True))
-        )
+        parts = transform(*(cut(x, first // u, last // u) for x, u in zip(inputs, units, strict=True)))
         kept = [((start - first) // scale, (stop - first) // scale) for scale in scales]
         bands.append([cut(part, *own).clone() for part, own in zip(parts, kept, strict=True)])
     return tuple(torch.cat(column, axis) for column in zip(*bands, strict=True))

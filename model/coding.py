@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.bitstream import QUALITY_STEPS
-from model.config import CodecConfig
+from model.config import BLOCK, CodecConfig
 from model.context import group_specs, pass_grid
 from model.entropy import (
     FRACTIONS,
@@ -34,7 +34,7 @@ from model.integer import (
     inside_plane,
     padded_rows,
 )
-from model.transforms import LEVEL_SCALE, distortion_weight
+from model.transforms import LEVEL_SCALE
 
 Floats = NDArray[np.float32]
 
@@ -65,26 +65,37 @@ class Alphabet:
         high: largest symbol.
         tables: probabilities of the decisions.
         weight: bits that a squared error of 1 is worth when choosing, float32 [size]; None rounds to nearest.
+        codes_of: from symbols to the codes that networks see; 0 stands for a masked one.
     """
 
     low: int
     high: int
     tables: SymbolTables
     weight: Floats | None = None
+    codes_of: Callable[[Ints], Ints] = lambda symbols: symbols
 
 
 class SymbolCoder:
     """Codes importance maps and codes with one checkpoint's integer models. Frozen after construction."""
 
     def __init__(
-        self, config: CodecConfig, weights: Mapping[str, Tensor], *, log_gain: Tensor, device: torch.device
+        self,
+        config: CodecConfig,
+        weights: Mapping[str, Tensor],
+        *,
+        weight: Tensor | None,
+        device: torch.device,
     ) -> None:
-        """Take the integer part of a checkpoint; names as `model.freeze.freeze` writes them."""
+        """Take the integer part of a checkpoint; names as `model.freeze.freeze` writes them.
+
+        `weight` is what `Transforms.symbol_weight` says.
+        """
         self.config = config
         self.device = device
         map_spec, code_specs = group_specs(config)
         level_one = ACTIVATION_ONE // LEVEL_SCALE
-        largest = max(config.code_limit, ACTIVATION_ONE, (config.levels - config.level_centre) * level_one)
+        low, high = config.lowest_level - config.level_centre, config.highest_level - config.level_centre
+        largest = max(config.code_limit, ACTIVATION_ONE, max(-low, high) * level_one)
         self._map = IntegerGroup(map_spec, _part(weights, "map."), largest=largest, device=device)
         self._codes = [
             IntegerGroup(spec, _part(weights, f"codes.{k}."), largest=largest, device=device)
@@ -94,15 +105,15 @@ class SymbolCoder:
         order = weights["tables.escape_order"].numpy()
         self.code_tables = SymbolTables(weights["tables.codes"].numpy(), order)
         self.map_tables = SymbolTables(weights["tables.map"].numpy(), order)
-        low = 1 - config.level_centre
-        self._map_alphabet = Alphabet(low=low, high=low + config.levels - 1, tables=self.map_tables)
-        weight = distortion_weight(config, log_gain).float().cpu().numpy()
+        self._map_alphabet = Alphabet(low=low, high=high, tables=self.map_tables)
+        weights_of = None if weight is None else weight.float().cpu().numpy()
         self._code_alphabets = [
             Alphabet(
-                low=-config.code_limit,
-                high=config.code_limit,
+                low=config.alphabet[0],
+                high=config.alphabet[1],
                 tables=self.code_tables,
-                weight=weight[spec.start : spec.start + spec.size] if config.rdo else None,
+                weight=None if weights_of is None else weights_of[spec.start : spec.start + spec.size],
+                codes_of=config.codes_of,
             )
             for spec in code_specs
         ]
@@ -113,9 +124,9 @@ class SymbolCoder:
         """Quantise and code.
 
         Args:
-            levels: the importance map, 1..L, int64 [B, 1, h/2, w/2].
-            y: latents times the quantiser's gain, float32 [B, channels, h, w].
-            quality: 0..4096, int64 [B, 1, h/2, w/2].
+            levels: the importance map, int64 [B, 1, rows, columns], a place for each cell of the picture.
+            y: values whose nearest integers are symbols, float32 [B, channels, h, w].
+            quality: 0..4096, int64 [B, 1, rows, columns].
             sink: makes what the decisions go to; an encoder, but in calibration.
 
         Returns:
@@ -130,7 +141,7 @@ class SymbolCoder:
         return [[coder.finish() for coder in column] for column in zip(map_coders, *coders, strict=True)]
 
     def decode_map(self, payloads: Sequence[bytes], quality: Tensor) -> Tensor:
-        """The importance maps, int64 [B, 1, h/2, w/2]; raises PayloadError."""
+        """The importance maps, int64 [B, 1, rows, columns]; raises PayloadError."""
         coders = [Decoder(payload) for payload in payloads]
         with self._exact():
             levels = self._code_map(coders, quality, None)
@@ -173,8 +184,10 @@ class SymbolCoder:
     def _code_groups(
         self, coders: Sequence[Sequence[Coder]], levels: Tensor, quality: Tensor, y: Floats | None
     ) -> Tensor:
-        levels8 = levels.repeat_interleave(2, 2).repeat_interleave(2, 3)
-        quality8 = quality.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        each = self.config.cell // BLOCK
+        levels8, quality8 = (
+            x.repeat_interleave(each, 2).repeat_interleave(each, 3) for x in (levels, quality)
+        )
         batch, _, height, width = levels8.shape
         level_plane = (levels8 - self.config.level_centre) * (ACTIVATION_ONE // LEVEL_SCALE)
         grid = Grid(
@@ -252,7 +265,7 @@ def _code_pass(
         if y is not None:
             weight = None if alphabet.weight is None else np.broadcast_to(alphabet.weight, kept.shape)[kept]
             values = choose(y[own][kept], means, scales, alphabet, weight)
-        codes[own][kept] = code_symbols(
+        symbols = code_symbols(
             coder,
             alphabet.tables,
             mean=means,
@@ -261,6 +274,7 @@ def _code_pass(
             high=alphabet.high,
             values=values,
         )
+        codes[own][kept] = alphabet.codes_of(symbols)
     return codes
 
 

@@ -21,17 +21,22 @@ from model.entropy import (
     above,
 )
 from model.integer import ACTIVATION_ONE, WEIGHT_MAX
-from model.network import Network, scale_of
+from model.network import Network
+from model.paper import PaperNetwork
+from model.rates import scale_of
 
 _EXPONENT_MAX = 30
 
 
-def freeze(network: Network, *, map_tables: SymbolTables, code_tables: SymbolTables) -> dict[str, Tensor]:
+def freeze(
+    network: Network | PaperNetwork, *, map_tables: SymbolTables, code_tables: SymbolTables
+) -> dict[str, Tensor]:
     """All tensors of a checkpoint: the pixel path in float16, everything that makes probabilities in integers."""
-    out = {"log_gain": network.log_gain.detach().cpu().float()}
-    for part in ("analysis", "synthesis"):
-        state = getattr(network, part).state_dict()
-        out |= {f"{part}.{name}": tensor.cpu().half().contiguous() for name, tensor in state.items()}
+    transforms = network.transforms
+    out = {
+        name: (tensor.float() if name in transforms.full_precision else tensor.half()).cpu().contiguous()
+        for name, tensor in transforms.state_dict().items()
+    }
     groups = {"map": network.context.map}
     groups |= {f"codes.{k}": group for k, group in enumerate(network.context.groups())}
     for prefix, group in groups.items():
@@ -44,13 +49,14 @@ def freeze(network: Network, *, map_tables: SymbolTables, code_tables: SymbolTab
 
 
 def thaw(tensors: Mapping[str, Tensor], config: CodecConfig) -> dict[str, Tensor]:
-    """Float weights of a `Network` from a checkpoint, to train on from; the inverse of `freeze` up to rounding."""
+    """Float weights of a network from a checkpoint, to train on from; the inverse of `freeze` up to rounding."""
     map_spec, code_specs = group_specs(config)
     specs = {"map": map_spec, **{f"codes.{k}": spec for k, spec in enumerate(code_specs)}}
+    integers = (*(f"{prefix}." for prefix in specs), "tables.", "saturation")
     out = {
-        name: tensor.float()
+        f"transforms.{name}": tensor.float()
         for name, tensor in tensors.items()
-        if name.startswith(("analysis.", "synthesis.", "log_gain"))
+        if not name.startswith(integers)
     }
     for prefix, spec in specs.items():
         part = {
@@ -107,15 +113,18 @@ def saturation_table(code_limit: int) -> Tensor:
     return torch.round(torch.tanh(codes / 2) * ACTIVATION_ONE).to(torch.int16)
 
 
-def logistic_tables() -> SymbolTables:
-    """The decisions' probabilities under the logistic distributions that training assumes."""
+def logistic_tables(*, binary: bool = False) -> SymbolTables:
+    """The decisions' probabilities under the logistic distributions that training assumes.
+
+    `binary` is for an alphabet of two symbols, where all of the far tail belongs to the other one.
+    """
     index = torch.arange(SCALES, dtype=torch.float64) - SCALE_ZERO
     scale = scale_of(index / SCALES_PER_OCTAVE).numpy()[:, None]
     mean = (np.arange(FRACTIONS) / FRACTIONS - 0.5)[None]
     answers = np.empty((SCALES, FRACTIONS, DECISIONS))
     below = [_sigmoid((-k - 0.5 - mean) / scale) for k in range(UNARY + 1)]  # P(d < -k), d from the centre
     over = [_sigmoid((mean - k - 0.5) / scale) for k in range(UNARY + 1)]  # P(d > k)
-    answers[..., 0] = below[0] + over[0]
+    answers[..., 0] = np.maximum(below[0], over[0]) if binary else below[0] + over[0]
     answers[..., 1] = over[0] / answers[..., 0]
     for k in range(1, UNARY + 1):
         answers[..., above(k, positive=0)] = below[k] / below[k - 1]

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
+DEFAULT_QUALITY = 50.0
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,10 @@ class FileInfo:
         width: in pixels.
         height: in pixels.
         channels: 3 (RGB) or 4 (RGB and alpha).
-        profile: codec profile, `cwic` or `stored` (a picture kept as it was, because coding did not pay).
+        profile: codec profile, `cwic`, `cvpr2018` or `stored` (a picture kept as it was, because coding did not pay).
         model_id: first 8 hexadecimal digits of the checkpoint's SHA-256; empty for `stored`.
-        quality: 1 to 100; None for `stored`.
+        quality: 1 to 100; None for `stored` and for profiles of one rate.
+        lowest_level: of the importance map: 1, or 0 where places may be empty; None for `stored`.
         sections: in file order.
         size: of the whole file, in bytes.
     """
@@ -53,6 +55,7 @@ class FileInfo:
     profile: str
     model_id: str
     quality: float | None
+    lowest_level: int | None
     sections: tuple[SectionInfo, ...]
     size: int
 
@@ -75,6 +78,7 @@ class ModelInfo:
         size: of the weights' file, in bytes.
         device: where it runs, `cpu` or `cuda:0`.
         dtype: of the pixel path, `float32` or `bfloat16`.
+        fixed_rate: whether it has one rate, and no quality to choose.
     """
 
     name: str
@@ -85,6 +89,7 @@ class ModelInfo:
     size: int
     device: str
     dtype: str
+    fixed_rate: bool
 
 
 class PictureCodec(Protocol):
@@ -94,17 +99,25 @@ class PictureCodec(Protocol):
     def info(self) -> ModelInfo:
         """The checkpoint behind it."""
 
-    def encode(self, array: Pixels, *, quality: float = 50) -> bytes:
-        """A .cwic file of an [H, W, 3] or [H, W, 4] picture; raises ParameterError, LimitError."""
+    def encode(self, array: Pixels, *, quality: float | None = None) -> bytes:
+        """A .cwic file of an [H, W, 3] or [H, W, 4] picture.
+
+        `quality` is 1 to 100; None means DEFAULT_QUALITY, or nothing where the checkpoint has one rate.
+
+        Raises ParameterError (a quality out of range, or given where there is none to choose), LimitError.
+        """
 
     def decode(self, data: bytes) -> Pixels:
         """The picture of a .cwic file, [H, W, 3] or [H, W, 4]; raises FileError, LimitError."""
 
-    def importance_map(self, source: Pixels | bytes, *, quality: float = 50) -> Pixels:
+    def importance_map(self, source: Pixels | bytes, *, quality: float | None = None) -> Pixels:
         """How many channels are kept where, [H, W] of the picture's size, 255 = all.
 
-        Of a picture (at that quality), or of a .cwic file, where its codes are not decoded.
+        Of a picture (with `quality` as in `encode`), or of a .cwic file, where its codes are not decoded.
         """
+
+    def kept_codes(self, data: bytes) -> int:
+        """How many codes a file keeps under its mask: raw bits, where codes are binary. 0 for a stored picture."""
 
     def inspect(self, data: bytes) -> FileInfo:
         """The facts of a file's header; every checksum is verified, nothing is decoded."""

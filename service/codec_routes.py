@@ -4,6 +4,7 @@ import hashlib
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -46,6 +47,7 @@ def codec_routes(engine: Engine) -> APIRouter:
     )
     async def compress(request: Request, query: Annotated[CompressQuery, Query()]) -> Response:
         codec = engine.models.named(query.model)
+        _check_quality(query.quality, codec)
 
         def work(data: bytes, stages: Stages) -> Response:
             with stages.measure("decode"):
@@ -116,6 +118,7 @@ def codec_routes(engine: Engine) -> APIRouter:
                     array = codec.importance_map(data)
             else:
                 codec = named
+                _check_quality(query.quality, codec)
                 with stages.measure("decode"):
                     picture = read_image(data, limits=limits)
                 notes = picture.notes
@@ -143,6 +146,13 @@ def codec_routes(engine: Engine) -> APIRouter:
         return await engine.run(request, op="inspect", work=work)
 
     return router
+
+
+def _check_quality(quality: float | None, codec: PictureCodec) -> None:
+    """Refuse a quality where there is none to choose, before a picture is received or read."""
+    if quality is not None and codec.info.fixed_rate:
+        reason = f"the model {codec.info.name!r} has one rate; leave quality out"
+        raise RequestValidationError([{"loc": ("query", "quality"), "msg": reason}])
 
 
 def _negotiated(request: Request) -> str:

@@ -52,14 +52,19 @@ def limits_of(settings: Settings) -> Limits:
 
 
 def load_codecs(settings: Settings) -> tuple[PictureCodec, ...]:
-    """Every checkpoint of the folder, the default one first, on the device; raises CheckpointError."""
+    """The checkpoints that the settings name, the default one first, on the device; raises CheckpointError."""
     # Here, not above: torch takes seconds to import, and the server should answer its probes meanwhile.
     from model.checkpoints import DEFAULT_MODEL_DIR, available, load_codec
 
     model_dir = settings.model_dir or DEFAULT_MODEL_DIR
-    names = available(model_dir)
-    if not names:
+    there = available(model_dir)
+    if not there:
         raise CheckpointNotFoundError(f"no checkpoint in {model_dir}; CWIC_MODEL_DIR names another folder")
+    names = settings.models or there
+    if missing := [name for name in names if name not in there]:
+        raise CheckpointNotFoundError(
+            f"CWIC_MODELS names {', '.join(missing)}; in {model_dir} there are {', '.join(there)}"
+        )
     return tuple(
         load_codec(name, model_dir=model_dir, device=settings.device, limits=limits_of(settings))
         for name in names

@@ -4,12 +4,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from model.types import FileInfo, ModelInfo
+from model.types import DEFAULT_QUALITY, FileInfo, ModelInfo
 
-Quality = Annotated[
-    float,
-    Field(ge=1, le=100, allow_inf_nan=False, description="1 is the smallest file, 100 the best picture."),
-]
+Quality = Annotated[float, Field(ge=1, le=100, allow_inf_nan=False)]
 ModelName = Annotated[
     str | None, Field(description="Name of a model, see /models; the default one if empty.")
 ]
@@ -21,7 +18,13 @@ class CompressQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    quality: Quality = 50
+    quality: Annotated[
+        Quality | None,
+        Field(
+            description=f"1 is the smallest file, 100 the best picture; {DEFAULT_QUALITY:g} if absent. "
+            "Not for models of one rate (`fixed_rate` in /models)."
+        ),
+    ] = None
     model: ModelName = None
 
 
@@ -60,7 +63,10 @@ class FileFacts(BaseModel):
         description="Codec profile; `stored` for a picture kept as it was.", examples=["cwic"]
     )
     model_id: str = Field(description="Of the model that made it; empty for `stored`.", examples=["1f2e3d4c"])
-    quality: float | None = Field(description="1 to 100; null for `stored`.")
+    quality: float | None = Field(description="1 to 100; null for `stored` and for profiles of one rate.")
+    lowest_level: int | None = Field(
+        description="Of the importance map: 1, or 0 where places may be empty; null for `stored`."
+    )
     sections: list[Section] = Field(description="In file order.")
     size: int = Field(description="Of the whole file, in bytes.")
     bpp: float = Field(description="Bits per pixel of the whole file.")
@@ -76,6 +82,7 @@ class FileFacts(BaseModel):
             profile=info.profile,
             model_id=info.model_id,
             quality=info.quality,
+            lowest_level=info.lowest_level,
             sections=[Section(name=each.name, length=each.length) for each in info.sections],
             size=info.size,
             bpp=info.bpp,
@@ -96,6 +103,7 @@ class ModelFacts(BaseModel):
     size: int = Field(description="Of the weights' file, in bytes.")
     device: str = Field(examples=["cpu", "cuda:0"])
     dtype: str = Field(description="Of the pixel path.", examples=["float32"])
+    fixed_rate: bool = Field(description="It has one rate: `quality` is refused.")
 
     @classmethod
     def of(cls, info: ModelInfo, *, default: bool) -> Self:
@@ -110,6 +118,7 @@ class ModelFacts(BaseModel):
             size=info.size,
             device=info.device,
             dtype=info.dtype,
+            fixed_rate=info.fixed_rate,
         )
 
 

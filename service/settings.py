@@ -8,12 +8,22 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "CWIC_"
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _split(value: object) -> object:
+    """The parts of a comma-separated text, each once; None where it is empty."""
+    if not isinstance(value, str):
+        return value
+    return tuple(dict.fromkeys(part.strip() for part in value.split(","))) if value.strip() else None
+
+
+Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...] | None, NoDecode, BeforeValidator(_split)]
 
 
 class Settings(BaseSettings):
@@ -39,7 +49,12 @@ class Settings(BaseSettings):
     )
     model_dir: Path | None = Field(
         default=None,
-        description="Folder of checkpoints; all in it are served. Empty: the ones that come with cwic.",
+        description="Folder of checkpoints. Empty: the ones that come with cwic.",
+    )
+    models: Names = Field(
+        default=None,
+        description="Names of the checkpoints to serve, comma-separated, the default one first. "
+        "Empty: all of the folder.",
     )
     max_body_bytes: int = Field(
         default=32 * 2**20,

@@ -8,12 +8,12 @@ import torch
 
 from model.checkpoints import load_codec, save_checkpoint
 from model.codec import Codec
-from model.config import CodecConfig
+from model.config import CwicConfig
 from model.freeze import freeze, logistic_tables
 from model.network import Network
 from model.types import Pixels
 
-TINY = CodecConfig(
+TINY = CwicConfig(
     channels=16,
     levels=4,
     groups=(4, 12),

@@ -14,6 +14,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "export": "turn a training run into a checkpoint that the codec loads",
         "evaluate": "measure rate and distortion of real files, beside other formats",
         "benchmark": "measure speed beside CompressAI, and memory",
+        "importance": "draw pictures beside their importance maps",
     }
 )
 """Command name to its help. Each is a module of this package with `add_arguments(parser)` and `run(args) -> int`."""

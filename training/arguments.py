@@ -10,9 +10,19 @@ from model.types import PictureCodec
 PICTURE_SUFFIXES = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which checkpoint, and where it runs."""
-    parser.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME", help="checkpoint (%(default)s)")
+def add_model_arguments(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """Which checkpoint, or checkpoints where `several`, and where they run."""
+    if several:
+        parser.add_argument(
+            "--models",
+            "--model",
+            type=_names,
+            default=(DEFAULT_MODEL,),
+            metavar="NAME,NAME,…",
+            help=f"checkpoints ({DEFAULT_MODEL})",
+        )
+    else:
+        parser.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME", help="checkpoint (%(default)s)")
     parser.add_argument(
         "--model-dir",
         type=Path,
@@ -26,6 +36,11 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 def codec_of(args: argparse.Namespace) -> PictureCodec:
     """The checkpoint that `add_model_arguments` asks for; raises CheckpointError."""
     return load_codec(args.model, model_dir=args.model_dir, device=args.device)
+
+
+def codecs_of(args: argparse.Namespace) -> tuple[PictureCodec, ...]:
+    """The checkpoints that `add_model_arguments` with `several` asks for; raises CheckpointError."""
+    return tuple(load_codec(name, model_dir=args.model_dir, device=args.device) for name in args.models)
 
 
 def quality(text: str) -> float:
@@ -42,3 +57,10 @@ def pictures_in(folder: Path) -> tuple[Path, ...]:
     if not files:
         raise ParameterError(f"no pictures in {folder} (known are {', '.join(PICTURE_SUFFIXES)})")
     return files
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"names with commas between them, got {text!r}")
+    return names

@@ -41,7 +41,9 @@ class DecisionCounter:
         return calibrated_tables(tables, counts)
 
 
-def fit_tables(codec: Codec, pictures: Iterable[tuple[Pixels, float]]) -> tuple[SymbolTables, SymbolTables]:
+def fit_tables(
+    codec: Codec, pictures: Iterable[tuple[Pixels, float | None]]
+) -> tuple[SymbolTables, SymbolTables]:
     """The codec's tables for importance maps and for codes, fitted to pictures with their qualities."""
     counter = DecisionCounter()
     for picture, quality in pictures:

@@ -1,15 +1,73 @@
 """One training run's settings: a YAML file, read once, checked, never changed."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from model.config import CELL, CodecConfig
+from model.config import CodecConfig, CwicConfig, config_of
 from model.errors import CheckpointFormatError, ParameterError
 
-PARTS = ("transforms", "codes", "map")
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stage of a run. Each starts from the averaged weights of the one before, with a new optimiser.
+
+    Attributes:
+        name: of the stage; its weights are kept as `NAME.safetensors` in the run's folder.
+        parts: what is trained; empty: everything. Profile `cwic`: of `blocks` (the linear block transforms),
+            `branches` (all else between pixels and codes), `codes` (their context model) and `map` (its context model).
+            Profile `cvpr2018`: of `encoder`, `importance`, `decoder`, `codes` and `map`.
+        steps: length in optimiser steps; None for no limit in steps.
+        minutes: length in minutes of training, over all resumptions; None for no limit in time.
+        learning_rate: of Adam, at its highest; several values follow each other in equal parts of the stage.
+        final_learning_rate: at the end of the cosine that ends each of those parts, as a share; 1 for no cosine.
+        shares: learning rates of single parts, as shares of `learning_rate`; 1 for those not named.
+        warmup_steps: steps over which the learning rate rises from zero.
+        noise_share: `cwic`: first part of the stage, as a share, in which noise stands for rounding in the rate.
+        mask_mean: `cvpr2018`: share of the codes that the importance mask is to keep (the paper's rate threshold r,
+            0..1); several values follow each other in equal parts of the stage. Where a stage names none, that of the
+            stage before holds; before the first one that does, there is no importance map.
+        rate_weight: `cvpr2018`: the paper's gamma: weight of the importance above the threshold, against the summed
+            squared error of samples in -1..1.
+        bit_weight: `cvpr2018`: weight of an estimated bit against the same; counts where a context model is trained.
+    """
+
+    name: str
+    parts: tuple[str, ...] = ()
+    steps: int | None = None
+    minutes: float | None = None
+    learning_rate: tuple[float, ...] = (3.5e-4,)
+    final_learning_rate: float = 0.02
+    shares: Mapping[str, float] = field(default_factory=dict)
+    warmup_steps: int = 200
+    noise_share: float = 0.0
+    mask_mean: tuple[float, ...] = ()
+    rate_weight: float = 2.0
+    bit_weight: float = 0.02
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work, with the numbers."""
+        if self.steps is None and self.minutes is None:
+            raise ParameterError(f"stage {self.name!r} needs a length: steps, minutes or both")
+        if not self.name.isidentifier():
+            raise ParameterError(f"a stage's name is letters, digits and underscores, got {self.name!r}")
+        if not self.learning_rate or min(self.learning_rate) <= 0:
+            raise ParameterError(f"learning_rate is above 0, got {self.learning_rate}")
+        shares = ("noise_share", "final_learning_rate")
+        for name, value in [
+            *((n, getattr(self, n)) for n in shares),
+            *(("mask_mean", m) for m in self.mask_mean),
+        ]:
+            if not 0 <= value <= 1:
+                raise ParameterError(f"{name} is 0 to 1, got {value}")
+        for name in ("rate_weight", "bit_weight", "warmup_steps"):
+            if getattr(self, name) < 0:
+                raise ParameterError(f"{name} is not negative, got {getattr(self, name)}")
+        if min(self.shares.values(), default=1.0) < 0:
+            raise ParameterError(f"shares are not negative, got {dict(self.shares)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,25 +77,19 @@ class TrainConfig:
     Attributes:
         train_files: glob patterns of pictures to train on (`**` crosses folders).
         val_files: glob patterns of pictures to watch while training.
-        out: folder of the run: its state, its TensorBoard files.
-        codec: fields of `CodecConfig` that differ from their defaults.
-        init_from: weights to start from: a run's `weights.safetensors` or an exported checkpoint; None starts
-            from a Karhunen-Loeve transform of the training pictures. Layers of other names or shapes start anew.
-        parts: what is trained, of `transforms`, `codes` (their context model) and `map` (its context model).
-        patch: side of the crops, in pixels; a multiple of 16, and 192 or more for a codec to be used.
-        batch: crops in a step.
-        learning_rate: of Adam, at its highest.
-        block_learning_rate: of the linear block transforms, as a share of `learning_rate`.
-        final_learning_rate: at the end of the cosine, as a share of `learning_rate`.
-        warmup_steps: steps over which the learning rate rises from zero.
-        steps: length of the run; None for no limit in steps.
-        minutes: length of the run in minutes of training, over all resumptions; None for no limit in time.
-        noise_share: first part of the run, as a share, in which noise stands for rounding in the rate.
-        plane_share: share of the crops whose quality varies over the crop.
+        out: folder of the run: its state, its weights, its TensorBoard files.
+        export_to: checkpoint to write when the last stage is done, without suffix; None for none.
+        codec: `profile` (cwic) and the fields of its config (`model/config.py`) that differ from their defaults.
+        init_from: weights to start from: a run's weights or an exported checkpoint; None starts from a transform
+            coder made of the training pictures. Layers of other names or shapes start anew.
+        stages: see `Stage`; one after the other.
+        patch: side of the crops, in pixels; a multiple of 16, and for `cwic` 192 or more for a codec to be used.
+        batch: crops in a step, of each process.
+        plane_share: `cwic`: share of the crops whose quality varies over the crop.
         clip: largest norm of the gradient.
         ema: decay of the weights' moving average, which is what is exported.
         bfloat16: whether the convolutions run in bfloat16; None decides by the hardware.
-        seed: of crops and qualities.
+        seed: of weights, crops and qualities.
         log_every: steps between scalars.
         save_every: minutes between saved states.
         val_every: minutes between validations.
@@ -46,18 +98,12 @@ class TrainConfig:
     train_files: tuple[str, ...]
     val_files: tuple[str, ...]
     out: str
-    codec: CodecConfig = field(default_factory=CodecConfig)
+    export_to: str | None = None
+    codec: CodecConfig = field(default_factory=CwicConfig)
     init_from: str | None = None
-    parts: tuple[str, ...] = PARTS
+    stages: tuple[Stage, ...]
     patch: int = 192
     batch: int = 8
-    learning_rate: float = 3.5e-4
-    block_learning_rate: float = 0.25
-    final_learning_rate: float = 0.02
-    warmup_steps: int = 200
-    steps: int | None = None
-    minutes: float | None = None
-    noise_share: float = 0.0
     plane_share: float = 0.35
     clip: float = 1.0
     ema: float = 0.999
@@ -69,16 +115,15 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, with the numbers."""
-        if self.steps is None and self.minutes is None:
-            raise ParameterError("a run needs a length: steps, minutes or both")
-        if self.patch < CELL or self.patch % CELL:
-            raise ParameterError(f"patch is a multiple of {CELL}, got {self.patch}")
-        if not self.parts or set(self.parts) - set(PARTS):
-            raise ParameterError(f"parts are of {PARTS}, got {self.parts}")
-        for name in ("batch", "learning_rate", "clip", "log_every", "save_every", "val_every"):
+        names = [stage.name for stage in self.stages]
+        if not names or len(set(names)) != len(names):
+            raise ParameterError(f"a run has stages, each with a name of its own, got {names}")
+        if self.patch < 16 or self.patch % 16:
+            raise ParameterError(f"patch is a multiple of 16, got {self.patch}")
+        for name in ("batch", "clip", "log_every", "save_every", "val_every"):
             if getattr(self, name) <= 0:
                 raise ParameterError(f"{name} is above 0, got {getattr(self, name)}")
-        for name in ("noise_share", "plane_share", "ema", "final_learning_rate", "block_learning_rate"):
+        for name in ("plane_share", "ema"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ParameterError(f"{name} is 0 to 1, got {getattr(self, name)}")
 
@@ -90,19 +135,44 @@ def read_config(path: Path, **overrides: Any) -> TrainConfig:
         ParameterError: the file cannot be read, has unknown keys, or values out of range; names the file.
     """
     try:
-        values = yaml.safe_load(path.read_text())
-        if not isinstance(values, dict):
-            raise ParameterError(f"expected keys and values, got {type(values).__name__}")
+        values = _mapping(yaml.safe_load(path.read_text()), "the file")
         values |= {key: value for key, value in overrides.items() if value is not None}
-        unknown = set(values) - {known.name for known in fields(TrainConfig)}
-        if unknown:
-            raise ParameterError(f"unknown keys: {', '.join(sorted(unknown))}")
-        codec = values.pop("codec", None) or {}
-        if "groups" in codec:
-            codec["groups"] = tuple(codec["groups"])
-        for key in ("train_files", "val_files", "parts"):
-            if key in values:
-                values[key] = (values[key],) if isinstance(values[key], str) else tuple(values[key])
-        return TrainConfig(codec=CodecConfig(**codec), **values)
+        codec = _mapping(values.pop("codec", None) or {}, "codec")
+        stages = values.pop("stages", None) or ()
+        made = _stages([_known(Stage, _mapping(stage, "a stage")) for stage in stages])
+        return TrainConfig(
+            codec=config_of(codec.pop("profile", "cwic"), **codec), stages=made, **_known(TrainConfig, values)
+        )
     except (OSError, yaml.YAMLError, TypeError, ParameterError, CheckpointFormatError) as exc:
         raise ParameterError(f"{path}: {exc}") from exc
+
+
+def _stages(stages: list[dict[str, Any]]) -> tuple[Stage, ...]:
+    made: list[Stage] = []
+    for values in stages:
+        before = made[-1].mask_mean[-1:] if made else ()
+        made.append(Stage(**{"mask_mean": before, **values}))
+    return tuple(made)
+
+
+def _mapping(value: Any, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ParameterError(f"{what}: expected keys and values, got {type(value).__name__}")
+    return dict(value)
+
+
+def _known(kind: type[Stage | TrainConfig], values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a dataclass, with single values where it takes several; raises ParameterError."""
+    known = {each.name: str(each.type) for each in fields(kind)}
+    unknown = set(values) - set(known)
+    if unknown:
+        raise ParameterError(f"unknown keys: {', '.join(sorted(unknown))}")
+    several = {key for key in values if known[key].startswith("tuple")}
+    return {
+        key: tuple(value)
+        if key in several and isinstance(value, list)
+        else (value,)
+        if key in several
+        else value
+        for key, value in values.items()
+    }

@@ -77,7 +77,9 @@ class PicturePool:
             small=small,
         )
 
-    def crops(self, batch: int, patch: int, *, generator: torch.Generator) -> Tensor:
+    def crops(
+        self, batch: int, patch: int, *, generator: torch.Generator, part: slice = slice(None)
+    ) -> Tensor:
         """Random crops, [batch, 3, patch, patch] uint8 in channels_last order, on the pool's device.
 
         Half of them are mirrored and half are transposed, so that all four combinations are equally frequent.
@@ -87,6 +89,7 @@ class PicturePool:
             batch: how many.
             patch: their side, in pixels.
             generator: on the CPU; it moves on.
+            part: of the batch that is cut out and returned, where several processes share one.
 
         Raises:
             ParameterError: a picture of the pool is smaller than a crop.
@@ -100,7 +103,7 @@ class PicturePool:
         left = (uniform[1] * (self.widths[which] - patch + 1)).long()
         mirrored, transposed = torch.rand((2, batch), generator=generator) < 0.5
         corner = self.starts[which] + top * self.widths[which] + left
-        return self._gather(patch, corner, self.widths[which], mirrored, transposed)
+        return self._gather(patch, corner[part], self.widths[which][part], mirrored[part], transposed[part])
 
     def _gather(
         self, patch: int, corner: Tensor, width: Tensor, mirrored: Tensor, transposed: Tensor

@@ -3,7 +3,8 @@
 Every picture of the folder is coded at every quality. Rates are those of whole files, headers included; the
 files are decoded again, and PSNR and MS-SSIM are measured on 8-bit RGB. JPEG, WebP and AVIF go through the same
 measurement in the same run, through Pillow; published curves are read from a file. A codec's curve is the mean
-rate and the mean quality over the pictures at each of its settings.
+rate and the mean quality over the pictures at each of its settings. Checkpoints of one rate each are named together
+(`--models a,b,c`, in the order of their rates) and make one curve, with 1, 2, 3 for qualities.
 """
 
 import argparse
@@ -14,8 +15,9 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from model.types import PictureCodec
-from training.arguments import add_model_arguments, codec_of, pictures_in, quality
+from model.errors import ParameterError
+from model.types import FileInfo, PictureCodec, Pixels
+from training.arguments import add_model_arguments, codecs_of, pictures_in, quality
 from training.curves import check_floor, compare, reaches, read_floor, read_published
 from training.measure import Contender, measure_all
 from training.pillow_codecs import PILLOW_CODECS
@@ -28,13 +30,13 @@ DEFAULT_QUALITIES = (1.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="of pictures")
-    add_model_arguments(parser)
+    add_model_arguments(parser, several=True)
     parser.add_argument(
         "--qualities",
         type=_qualities,
         default=DEFAULT_QUALITIES,
         metavar="Q,Q,…",
-        help="of our codec, 1 to 100 (1, 10, 20 to 100)",
+        help="of a checkpoint that has several, 1 to 100 (1, 10, 20 to 100)",
     )
     parser.add_argument(
         "--against",
@@ -63,8 +65,8 @@ def run(args: argparse.Namespace) -> int:
     files = pictures_in(args.folder)
     published = read_published(args.anchors) if args.anchors else ()
     floor = read_floor(args.floor) if args.floor else None
-    codec = codec_of(args)
-    contenders = contenders_of(codec, args.qualities, args.against)
+    codecs = codecs_of(args)
+    contenders = contenders_of(codecs, args.qualities, args.against)
     with tqdm(total=len(contenders) * len(files), desc="pictures", disable=None) as bar:
 
         def advance(name: str) -> None:
@@ -77,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         date=now(),
         versions=environment(),
         threads=torch.get_num_threads(),
-        model=codec.info,
+        models=tuple(codec.info for codec in codecs),
         results=results,
         published=published,
         bd_rates=compare(results[0], results[1:], published),
@@ -91,12 +93,54 @@ def run(args: argparse.Namespace) -> int:
     return 0 if report.floor is None or reaches(report.floor) else 1
 
 
+class Ladder:
+    """Checkpoints of one rate each as one codec, whose qualities are 1, 2, 3, ... in the order given."""
+
+    def __init__(self, codecs: Sequence[PictureCodec]) -> None:
+        self._codecs = codecs
+        self._by_id = {codec.info.model_id: codec for codec in codecs}
+
+    def encode(self, array: Pixels, *, quality: float) -> bytes:
+        """With the checkpoint of that rank."""
+        return self._codecs[round(quality) - 1].encode(array)
+
+    def decode(self, data: bytes) -> Pixels:
+        """With the checkpoint that made it."""
+        return self._of(data).decode(data)
+
+    def kept_codes(self, data: bytes) -> int:
+        """See `PictureCodec`."""
+        return self._of(data).kept_codes(data)
+
+    def inspect(self, data: bytes) -> FileInfo:
+        """See `PictureCodec`."""
+        return self._codecs[0].inspect(data)
+
+    def _of(self, data: bytes) -> PictureCodec:
+        return self._by_id.get(self.inspect(data).model_id, self._codecs[0])
+
+
 def contenders_of(
-    codec: PictureCodec, qualities: Sequence[float], formats: Sequence[str]
+    codecs: Sequence[PictureCodec], qualities: Sequence[float], formats: Sequence[str]
 ) -> tuple[Contender, ...]:
-    """Our codec first, then Pillow's formats by name, each at its ladder of qualities."""
+    """Our codec first, then Pillow's formats by name, each at its ladder of qualities.
+
+    Raises:
+        ParameterError: several checkpoints, and not each of one rate.
+    """
+    codec: PictureCodec | Ladder = codecs[0]
+    if all(each.info.fixed_rate for each in codecs):
+        codec, qualities = Ladder(codecs), range(1, len(codecs) + 1)
+    elif len(codecs) > 1:
+        raise ParameterError("several checkpoints make a curve only where each has one rate")
+    profile = codecs[0].info.profile
     ours = Contender(
-        name="cwic", label="cwic (ours)", codec=codec, qualities=tuple(qualities), inspect=codec.inspect
+        name=profile,
+        label=f"{profile} (ours)",
+        codec=codec,
+        qualities=tuple(qualities),
+        inspect=codec.inspect,
+        kept=codec.kept_codes,
     )
     others = [
         Contender(name=name, label=other.label, codec=other, qualities=other.qualities)

@@ -15,12 +15,12 @@ from model.codec import Codec
 from model.entropy import SymbolTables
 from model.errors import CheckpointFormatError
 from model.freeze import freeze, logistic_tables
-from model.network import Network
 from model.types import Pixels
 from training.calibrate import fit_tables
 from training.config import TrainConfig, read_config
 from training.metrics import psnr
 from training.pictures import load_pictures
+from training.recipe import AnyNetwork, network_of
 from training.state import WEIGHTS, read_tensors
 
 _CALIBRATION_PIXELS = 30_000_000
@@ -41,13 +41,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Export; returns the exit status."""
     config = read_config(args.config)
-    weights = args.weights or Path(config.out) / WEIGHTS
-    network = Network(config.codec)
+    export(config, weights=args.weights or Path(config.out) / WEIGHTS, to=args.to, note=args.note)
+    return 0
+
+
+def export(config: TrainConfig, *, weights: Path, to: Path, note: str = "") -> None:
+    """Write the checkpoint `to` (without suffix) of a run's float weights, and its card.
+
+    Raises:
+        CheckpointFormatError: the weights cannot be read or are of another codec.
+    """
+    network = network_of(config.codec)
     tensors, progress = read_tensors(weights)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as exc:
-        raise CheckpointFormatError(f"{weights} does not fit the codec of {args.config}: {exc}") from exc
+        raise CheckpointFormatError(f"{weights} does not fit the run's codec: {exc}") from exc
     map_tables, code_tables = fitted_tables(network, config)
     card = {
         "training": {
@@ -55,49 +64,49 @@ def run(args: argparse.Namespace) -> int:
             "settings": _settings(config),
             "steps": progress.step,
             "minutes": round(progress.seconds / 60, 1),
-            "note": args.note,
+            "note": note,
         },
         "licence": "Apache-2.0",
     }
-    args.to.parent.mkdir(parents=True, exist_ok=True)
+    to.parent.mkdir(parents=True, exist_ok=True)
     tensors = freeze(network, map_tables=map_tables, code_tables=code_tables)
-    info = save_checkpoint(tensors, config.codec, args.to, card=card)
-    codec = load_codec(args.to.name, model_dir=args.to.parent)
+    info = save_checkpoint(tensors, config.codec, to, card=card)
+    codec = load_codec(to.name, model_dir=to.parent)
     curve = _curve(codec, [p.array for p in load_pictures(config.val_files).pictures])
-    save_checkpoint(tensors, config.codec, args.to, card={**card, "validation_curve": curve})
+    save_checkpoint(tensors, config.codec, to, card={**card, "validation_curve": curve})
     sys.stdout.write(json.dumps({**asdict(info), "validation_curve": curve}, indent=2) + "\n")
-    return 0
 
 
-def fitted_tables(network: Network, config: TrainConfig) -> tuple[SymbolTables, SymbolTables]:
+def fitted_tables(network: AnyNetwork, config: TrainConfig) -> tuple[SymbolTables, SymbolTables]:
     """Probability tables for the importance map and for the codes, fitted to training pictures."""
-    prior = logistic_tables()
-    tensors = freeze(network, map_tables=prior, code_tables=prior)
+    map_prior, code_prior = logistic_tables(), logistic_tables(binary=config.codec.alphabet == (0, 1))
+    tensors = freeze(network, map_tables=map_prior, code_tables=code_prior)
     with tempfile.TemporaryDirectory() as folder:
         save_checkpoint(tensors, config.codec, Path(folder) / "prior", card={})
         codec = load_codec("prior", model_dir=Path(folder))
     return fit_tables(codec, _calibration_pictures(config))
 
 
-def _calibration_pictures(config: TrainConfig) -> list[tuple[Pixels, float]]:
-    """Training pictures in random order with random qualities."""
+def _calibration_pictures(config: TrainConfig) -> list[tuple[Pixels, float | None]]:
+    """Training pictures in random order with random qualities, where there are any to choose."""
     generator = np.random.default_rng(config.seed)
     pictures = load_pictures(config.train_files).pictures
-    chosen: list[tuple[Pixels, float]] = []
+    chosen: list[tuple[Pixels, float | None]] = []
     pixels = 0
     for index in generator.permutation(len(pictures)):
         array = pictures[index].array[:_CALIBRATION_SIDE, :_CALIBRATION_SIDE]
-        chosen.append((array, float(generator.uniform(1, 100))))
+        quality = float(generator.uniform(1, 100))
+        chosen.append((array, None if config.codec.fixed_rate else quality))
         pixels += array.shape[0] * array.shape[1]
         if pixels > _CALIBRATION_PIXELS:
             break
     return chosen
 
 
-def _curve(codec: Codec, pictures: list[Pixels]) -> list[dict[str, float]]:
+def _curve(codec: Codec, pictures: list[Pixels]) -> list[dict[str, float | None]]:
     """Mean bits per pixel of whole files, and mean PSNR, at some qualities."""
-    curve = []
-    for quality in _CURVE_QUALITIES:
+    curve: list[dict[str, float | None]] = []
+    for quality in (None,) if codec.info.fixed_rate else _CURVE_QUALITIES:
         files = [codec.encode(picture, quality=quality) for picture in pictures]
         bpp = np.mean([codec.inspect(file).bpp for file in files])
         decibels = np.mean([psnr(p, codec.decode(f)) for p, f in zip(pictures, files, strict=True)])

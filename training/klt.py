@@ -10,15 +10,22 @@ _PATCH = 128
 _BATCHES = 64
 
 
-def block_basis(pool: PicturePool, channels: int, *, generator: torch.Generator) -> Tensor:
-    """The principal components of training blocks, largest variance first: [channels, 3, 8, 8], orthonormal."""
+def block_samples(pool: PicturePool, *, generator: torch.Generator) -> Tensor:
+    """8x8 blocks of random crops, -0.5..0.5, float32 [N, 192] on the CPU, channels first."""
     patch = min(_PATCH, int(torch.minimum(pool.heights, pool.widths).min())) // BLOCK * BLOCK
-    size = 3 * BLOCK * BLOCK
-    moments = torch.zeros(size, size, dtype=torch.float64)
+    parts = []
     for _ in range(_BATCHES):
-        crops = pool.crops(8, patch, generator=generator).double().cpu() / 255 - 0.5
-        blocks = torch.nn.functional.unfold(crops, BLOCK, stride=BLOCK).transpose(1, 2).reshape(-1, size)
-        moments += blocks.T @ blocks
+        crops = pool.crops(8, patch, generator=generator).cpu().float() / 255 - 0.5
+        blocks = torch.nn.functional.unfold(crops, BLOCK, stride=BLOCK)
+        parts.append(blocks.transpose(1, 2).reshape(-1, 3 * BLOCK * BLOCK))
+    return torch.cat(parts)
+
+
+def principal_components(samples: Tensor) -> Tensor:
+    """An orthonormal basis of samples [N, D]: float32 [D, D], one in each row, largest second moment first."""
+    moments = torch.zeros(samples.shape[1], samples.shape[1], dtype=torch.float64)
+    for part in torch.split(samples, 1 << 14):
+        moments += part.double().T @ part.double()
     _, vectors = torch.linalg.eigh(moments)  # ascending
-    basis: Tensor = vectors.T.flip(0)[:channels].reshape(channels, 3, BLOCK, BLOCK).float()
-    return basis
+    components: Tensor = vectors.T.flip(0).float()
+    return components

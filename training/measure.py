@@ -35,6 +35,7 @@ class Contender:
         codec: does the work.
         qualities: settings to measure it at.
         inspect: reads a file's sections, where it has some.
+        kept: how many codes a file keeps under its mask, where it has one.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Contender:
     codec: FileCodec
     qualities: tuple[float, ...]
     inspect: Callable[[bytes], FileInfo] | None = None
+    kept: Callable[[bytes], int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +58,7 @@ class Row:
         quality: the setting.
         size: of the whole file, in bytes.
         sections: bytes of payload by section; empty for other formats.
+        kept: codes under the mask, which are raw bits where codes are binary; None for other formats.
         psnr_rgb: in dB; `inf` when nothing was lost.
         ms_ssim_rgb: 0 to 1; None for pictures with a side below 161 pixels.
         encode_seconds: from array to bytes.
@@ -69,6 +72,7 @@ class Row:
     quality: float
     size: int
     sections: Mapping[str, int] = field(default_factory=dict)
+    kept: int | None = None
     psnr_rgb: float
     ms_ssim_rgb: float | None
     encode_seconds: float
@@ -88,6 +92,7 @@ class Point:
         quality: the setting.
         bpp: of whole files.
         section_bpp: of the payload of each section.
+        kept: codes under the mask per pixel; None for other formats.
         psnr_rgb: in dB.
         ms_ssim_rgb: over the pictures that have one; None without any.
         encode_seconds: median.
@@ -97,6 +102,7 @@ class Point:
     quality: float
     bpp: float
     section_bpp: Mapping[str, float]
+    kept: float | None
     psnr_rgb: float
     ms_ssim_rgb: float | None
     encode_seconds: float
@@ -169,6 +175,7 @@ def measure(contender: Contender, array: Pixels, picture: str, *, quality: float
         quality=quality,
         size=len(data),
         sections=sections,
+        kept=contender.kept(data) if contender.kept else None,
         psnr_rgb=psnr(array, decoded_array),
         ms_ssim_rgb=ms_ssim(array, decoded_array) if min(height, width) >= MS_SSIM_MIN_SIDE else None,
         encode_seconds=encoded - started,
@@ -196,6 +203,7 @@ def _point(quality: float, rows: list[Row]) -> Point:
     pixels = [row.width * row.height for row in rows]
     similar = [row.ms_ssim_rgb for row in rows if row.ms_ssim_rgb is not None]
     names = dict.fromkeys(name for row in rows for name in row.sections)
+    kept = [row.kept / area for row, area in zip(rows, pixels, strict=True) if row.kept is not None]
     return Point(
         quality=quality,
         bpp=statistics.fmean(row.bpp for row in rows),
@@ -205,6 +213,7 @@ def _point(quality: float, rows: list[Row]) -> Point:
             )
             for name in names
         },
+        kept=statistics.fmean(kept) if kept else None,
         psnr_rgb=math.fsum(row.psnr_rgb for row in rows) / len(rows),
         ms_ssim_rgb=statistics.fmean(similar) if similar else None,
         encode_seconds=statistics.median(row.encode_seconds for row in rows),

@@ -31,7 +31,7 @@ class Report:
         date: day and time, UTC.
         versions: of everything whose version can change the numbers.
         threads: that torch used.
-        model: the checkpoint.
+        models: the checkpoints, in the order of the qualities where each has one rate.
         ours: our codec's results; the first of `results`.
         results: of all codecs measured in this run.
         published: curves from publications.
@@ -43,7 +43,7 @@ class Report:
     date: str
     versions: Mapping[str, str]
     threads: int
-    model: ModelInfo
+    models: tuple[ModelInfo, ...]
     results: tuple[Result, ...]
     published: tuple[Published, ...]
     bd_rates: tuple[BdRate, ...]
@@ -58,9 +58,10 @@ class Report:
 def to_text(report: Report) -> str:
     """Tables for a terminal."""
     pictures = len({row.picture for row in report.ours.rows})
+    names = ", ".join(f"{model.name} {model.model_id}" for model in report.models)
+    where = report.models[0]
     lines = [
-        f"model {report.model.name} {report.model.model_id} on {report.model.device} ({report.model.dtype}), "
-        f"{report.threads} threads; {pictures} pictures, whole files"
+        f"{names} on {where.device} ({where.dtype}), {report.threads} threads; {pictures} pictures, whole files"
     ]
     for result in report.results:
         lines += ["", *_curve_table(result)]
@@ -78,7 +79,7 @@ def to_json(report: Report) -> str:
         "date": report.date,
         "versions": dict(report.versions),
         "threads": report.threads,
-        "model": asdict(report.model),
+        "models": [asdict(model) for model in report.models],
         "pictures": [{"name": n, "width": w, "height": h} for n, (w, h) in pictures.items()],
         "bd_rates": [asdict(rate) for rate in report.bd_rates],
         "floor": [asdict(check) | {"difference": check.difference} for check in report.floor or ()],
@@ -139,19 +140,19 @@ def _finite(value: Any) -> Any:
 
 
 def _curve_table(result: Result) -> list[str]:
-    title = f"{result.label:<24}"
-    header = (
-        f"{title} {'bpp':>8} {'map bpp':>8} {'PSNR dB':>8} {'MS-SSIM':>8} {'encode ms':>10} {'decode ms':>10}"
-    )
+    columns = [f"{name:>8}" for name in ("bpp", "map bpp", "kept/px", "PSNR dB", "MS-SSIM")]
+    times = [f"{name:>10}" for name in ("encode ms", "decode ms")]
+    header = " ".join([f"{result.label:<24}", *columns, *times])
     return [header, *(_curve_line(point) for point in result.points)]
 
 
 def _curve_line(point: Point) -> str:
     map_bpp = f"{point.section_bpp['map']:8.4f}" if "map" in point.section_bpp else f"{'-':>8}"
+    kept = f"{'-':>8}" if point.kept is None else f"{point.kept:8.4f}"
     similar = f"{'-':>8}" if point.ms_ssim_rgb is None else f"{point.ms_ssim_rgb:8.5f}"
     times = f"{1000 * point.encode_seconds:10.1f} {1000 * point.decode_seconds:10.1f}"
     label = f"quality {point.quality:g}"
-    return f"  {label:<22} {point.bpp:8.4f} {map_bpp} {point.psnr_rgb:8.3f} {similar} {times}"
+    return f"  {label:<22} {point.bpp:8.4f} {map_bpp} {kept} {point.psnr_rgb:8.3f} {similar} {times}"
 
 
 def _bd_table(rates: Sequence[BdRate]) -> list[str]:

@@ -22,11 +22,17 @@ class Progress:
     """How far a run is.
 
     Attributes:
-        step: optimiser steps done.
-        seconds: spent training, over all resumptions.
+        stage: index of the stage that it is in; the number of stages when it is done.
+        stage_step: optimiser steps done in this stage.
+        stage_seconds: spent training in this stage, over all resumptions.
+        step: optimiser steps done in all.
+        seconds: spent training in all.
         skipped: steps whose loss or gradient was not finite.
     """
 
+    stage: int = 0
+    stage_step: int = 0
+    stage_seconds: float = 0.0
     step: int = 0
     seconds: float = 0.0
     skipped: int = 0
@@ -44,28 +50,23 @@ def save_state(
     write_tensors(folder / WEIGHTS, dict(ema.state_dict()), progress)
 
 
-def load_state(
-    folder: Path, network: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer
-) -> Progress | None:
-    """Continue from a saved state; None where there is none. Raises CheckpointFormatError."""
-    path = folder / STATE
-    if not path.exists():
-        return None
-    tensors, progress = read_tensors(path)
+def restore(
+    tensors: dict[str, Tensor], network: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
+    """Continue from what `save_state` wrote; raises CheckpointFormatError where it does not fit."""
     try:
         for prefix, module in (("network.", network), ("ema.", ema)):
             module.load_state_dict(
                 {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
             )
     except RuntimeError as exc:
-        raise CheckpointFormatError(f"{path} was written by a run with another codec config: {exc}") from exc
+        raise CheckpointFormatError(f"the run's state was written with another codec config: {exc}") from exc
     moments: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):
             _, index, key = name.split(".")
             moments.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
-    return progress
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], progress: Progress) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from model import bitstream, cli
 from model.errors import CheckpointNotFoundError, ParameterError, SelfTestError, WrongModelError
 from model.images import read_image, write_image
-from model.types import FileInfo, Limits, ModelInfo, PictureCodec, Pixels
+from model.types import DEFAULT_QUALITY, FileInfo, Limits, ModelInfo, PictureCodec, Pixels
 
 PICTURE = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
 ROOT = Path(__file__).parents[2]
@@ -49,10 +49,19 @@ class FakeCodec:
     @property
     def info(self) -> ModelInfo:
         return ModelInfo(
-            f"fake-{self.model_id}", "cwic", self.model_id, self.model_id * 8, 1, 1, "cpu", "float32"
+            f"fake-{self.model_id}",
+            "cwic",
+            self.model_id,
+            self.model_id * 8,
+            1,
+            1,
+            "cpu",
+            "float32",
+            fixed_rate=False,
         )
 
-    def encode(self, array: Pixels, *, quality: float = 50) -> bytes:
+    def encode(self, array: Pixels, *, quality: float | None = None) -> bytes:
+        quality = DEFAULT_QUALITY if quality is None else quality
         if not 1 <= quality <= 100:
             raise ParameterError(f"quality is 1 to 100, got {quality:g}")
         return packed(array, model_id=self.model_id)
@@ -65,9 +74,13 @@ class FakeCodec:
         shaped = [plane.reshape(file.height, file.width, -1) for plane in planes]
         return np.concatenate(shaped, axis=2)
 
-    def importance_map(self, source: Pixels | bytes, *, quality: float = 50) -> Pixels:
+    def importance_map(self, source: Pixels | bytes, *, quality: float | None = None) -> Pixels:
         height, width = (self.decode(source) if isinstance(source, bytes) else source).shape[:2]
-        return np.full((height, width), round(quality), np.uint8)
+        return np.full((height, width), round(quality or DEFAULT_QUALITY), np.uint8)
+
+    def kept_codes(self, data: bytes) -> int:
+        height, width = self.decode(data).shape[:2]
+        return height * width
 
     def inspect(self, data: bytes) -> FileInfo:
         return bitstream.inspect(data)

@@ -9,8 +9,12 @@ from tests.service.server import serving
 
 @pytest.fixture(scope="session")
 def client() -> Iterator[httpx.Client]:
-    """A client of a ready service with two models, the first the default, and small limits."""
-    codecs = FakeCodec(), FakeCodec(name="other", model_id="0ther1d0")
+    """A client of a ready service with small limits and three models: the default, another, one of one rate."""
+    codecs = (
+        FakeCodec(),
+        FakeCodec(name="other", model_id="0ther1d0"),
+        FakeCodec(name="fixed", model_id="f1xedf1x", fixed_rate=True),
+    )
     with serving(*codecs, max_body_bytes=100_000, max_pixels=10_000, max_dimension=500) as client:
         yield client
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from model.errors import NoImportanceMapError, NotCwicError, TruncatedFileError
-from model.types import FileInfo, ModelInfo, Pixels, SectionInfo
+from model.errors import NoImportanceMapError, NotCwicError, ParameterError, TruncatedFileError
+from model.types import DEFAULT_QUALITY, FileInfo, ModelInfo, Pixels, SectionInfo
 
 HEADER = struct.Struct(">4s8sfIIB")
 STORED = " " * 8
@@ -22,16 +22,18 @@ def nothing(_: Pixels) -> None:
 
 @dataclass(frozen=True)
 class FakeCodec:
-    """Files are a header and the pixels, deflated.
+    """Files are a header, where quality 0 means none, and the pixels, deflated.
 
     Attributes:
         name: as in `ModelInfo`.
         model_id: as files carry it; all spaces makes stored files.
+        fixed_rate: as in `ModelInfo`.
         on_encode: called with the picture by `encode`; may wait or raise.
     """
 
     name: str = "fake"
     model_id: str = "0badc0de"
+    fixed_rate: bool = False
     on_encode: Callable[[Pixels], None] = field(default=nothing)
 
     @property
@@ -45,11 +47,13 @@ class FakeCodec:
             size=0,
             device="cpu",
             dtype="float32",
+            fixed_rate=self.fixed_rate,
         )
 
-    def encode(self, array: Pixels, *, quality: float = 50) -> bytes:
+    def encode(self, array: Pixels, *, quality: float | None = None) -> bytes:
         self.on_encode(array)
-        header = HEADER.pack(b"CWIC", self.model_id.encode(), quality, *array.shape)
+        kept = 0 if self.model_id == STORED else self._quality(quality)
+        header = HEADER.pack(b"CWIC", self.model_id.encode(), kept, *array.shape)
         return header + zlib.compress(array.tobytes(), 1)
 
     def decode(self, data: bytes) -> Pixels:
@@ -57,31 +61,44 @@ class FakeCodec:
         pixels = zlib.decompress(data[HEADER.size :])
         return np.frombuffer(pixels, np.uint8).reshape(info.height, info.width, info.channels)
 
-    def importance_map(self, source: Pixels | bytes, *, quality: float = 50) -> Pixels:
+    def importance_map(self, source: Pixels | bytes, *, quality: float | None = None) -> Pixels:
         if isinstance(source, bytes):
             info = self.inspect(source)
             if not info.model_id:
                 raise NoImportanceMapError("a stored picture has no importance map")
             return np.full((info.height, info.width), 100, np.uint8)
-        return np.full(source.shape[:2], round(quality), np.uint8)
+        return np.full(source.shape[:2], round(self._quality(quality)), np.uint8)
+
+    def kept_codes(self, data: bytes) -> int:
+        height, width = self.decode(data).shape[:2]
+        return height * width
 
     def inspect(self, data: bytes) -> FileInfo:
         if data[:4] != b"CWIC":
             raise NotCwicError(f"expected the magic CWIC, got {data[:4]!r}")
         if len(data) < HEADER.size:
             raise TruncatedFileError(f"expected at least {HEADER.size} bytes, got {len(data)}")
-        _, model_id, quality, height, width, channels = HEADER.unpack_from(data)
+        _, packed_id, quality, height, width, channels = HEADER.unpack_from(data)
+        model_id = packed_id.decode().strip()
         return FileInfo(
             version=1,
             width=width,
             height=height,
             channels=channels,
-            profile="fake",
-            model_id=model_id.decode().strip(),
-            quality=quality,
+            profile="fake" if model_id else "stored",
+            model_id=model_id,
+            quality=quality or None,
+            lowest_level=int(quality > 0) if model_id else None,
             sections=(SectionInfo(name="pixels", length=len(data) - HEADER.size),),
             size=len(data),
         )
+
+    def _quality(self, quality: float | None) -> float:
+        if not self.fixed_rate:
+            return DEFAULT_QUALITY if quality is None else quality
+        if quality is not None:
+            raise ParameterError(f"{self.name} has one rate")
+        return 0
 
 
 def picture_array(width: int = 24, height: int = 16) -> Pixels:

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import socket
 
 import httpx
 import numpy as np
@@ -101,6 +102,8 @@ def test_an_importance_map_of_a_file_is_the_files_own(client: httpx.Client) -> N
 
 
 def test_a_stored_picture_needs_no_model_and_has_no_map(client: httpx.Client, stored_file: bytes) -> None:
+    facts = client.post("/inspect", content=stored_file).json()
+    assert (facts["profile"], facts["quality"], facts["lowest_level"]) == ("stored", None, None)
     assert client.post("/decompress", content=stored_file).status_code == 200
     assert client.post("/importance-map", content=stored_file).json()["type"].endswith("no-importance-map")
 
@@ -115,6 +118,7 @@ def test_inspect_tells_the_facts_of_a_file(client: httpx.Client) -> None:
         "profile": "fake",
         "model_id": "0badc0de",
         "quality": 30.0,
+        "lowest_level": 1,
         "sections": [{"name": "pixels", "length": len(file) - 25}],
         "size": len(file),
         "bpp": 8 * len(file) / (24 * 16),
@@ -145,7 +149,56 @@ def test_a_file_of_a_model_that_is_not_loaded_is_refused(client: httpx.Client) -
 
 def test_models_lists_the_default_first(client: httpx.Client) -> None:
     models = client.get("/models").json()["models"]
-    assert [(each["name"], each["default"]) for each in models] == [("fake", True), ("other", False)]
+    assert [(each["name"], each["default"]) for each in models] == [
+        ("fake", True),
+        ("other", False),
+        ("fixed", False),
+    ]
+
+
+def test_models_tells_which_have_one_rate(client: httpx.Client) -> None:
+    models = client.get("/models").json()["models"]
+    assert [each["name"] for each in models if each["fixed_rate"]] == ["fixed"]
+
+
+def test_without_a_quality_the_default_is_taken(client: httpx.Client) -> None:
+    file = client.post("/compress", content=png()).content
+    assert client.post("/inspect", content=file).json()["quality"] == 50
+    importance = client.post("/importance-map", content=png()).content
+    assert np.array_equal(pixels(importance), np.full((16, 24), 50, np.uint8))
+
+
+def test_a_model_of_one_rate_works_without_a_quality(client: httpx.Client) -> None:
+    file = client.post("/compress", params={"model": "fixed"}, content=png())
+    assert file.headers["X-CWIC-Model"] == "f1xedf1x"
+    facts = client.post("/inspect", content=file.content).json()
+    assert (facts["quality"], facts["lowest_level"]) == (None, 0)
+    assert client.post("/importance-map", params={"model": "fixed"}, content=png()).is_success
+
+
+@pytest.mark.parametrize("path", ["/compress", "/importance-map"])
+def test_a_quality_for_a_model_of_one_rate_is_422_and_named(client: httpx.Client, path: str) -> None:
+    answer = client.post(path, params={"model": "fixed", "quality": 50}, content=png())
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:cwic:problem:invalid-parameter")
+    assert answer.json()["errors"][0]["name"] == "quality"
+    assert "'fixed' has one rate" in answer.json()["detail"]
+
+
+def test_a_quality_for_a_model_of_one_rate_is_refused_before_the_body_is_sent(client: httpx.Client) -> None:
+    head = b"POST /compress?model=fixed&quality=50 HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+    with socket.create_connection(
+        (client.base_url.host, client.base_url.port or 80), timeout=5
+    ) as connection:
+        connection.sendall(head)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 422")
+
+
+@pytest.mark.parametrize("model", ["fake", "fixed"])
+def test_quality_and_model_do_not_apply_to_the_map_of_a_file(client: httpx.Client, model: str) -> None:
+    file = FakeCodec().encode(picture_array())
+    answer = client.post("/importance-map", params={"model": model, "quality": 20}, content=file)
+    assert answer.headers["X-CWIC-Model"] == "0badc0de"
+    assert np.array_equal(pixels(answer.content), np.full((16, 24), 100, np.uint8))
 
 
 @pytest.mark.parametrize("quality", ["0", "100.5", "nan", "inf", "-5", "best", ""])

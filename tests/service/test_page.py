@@ -46,7 +46,7 @@ def test_every_address_that_the_page_uses_exists(client: httpx.Client) -> None:
     posted = set(re.findall(r"""post\(["`]([\w-]+)""", html))
     assert posted == {"compress", "decompress", "importance-map", "inspect"}
     assert all("post" in paths[f"/{each}"] for each in posted)
-    fetched = set(re.findall(r"""fetch\("([\w-]+)\"""", html))
+    fetched = set(re.findall(r"""(?:fetch|ask)\("([\w-]+)\"""", html))
     assert fetched == {"models", "readyz"}
     assert all("get" in paths[f"/{each}"] for each in fetched)
 

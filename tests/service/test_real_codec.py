@@ -1,10 +1,14 @@
 """The service around a small real codec, loaded from its checkpoint as in production."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from model.errors import CheckpointNotFoundError
 from service.app import create_app
+from service.models import load_codecs
 from service.settings import Settings
 from tests.conftest import picture
 from tests.service.fakes import pixels, png
@@ -26,3 +30,26 @@ def test_a_picture_goes_through_a_real_codec_and_damage_to_its_file_is_refused(t
         for damaged in (file[:-1], file + b"x", file[:20] + bytes([file[20] ^ 1]) + file[21:]):
             assert client.post("/decompress", content=damaged).status_code in {415, 422}
         assert client.get("/readyz").is_success
+
+
+def test_the_models_that_are_named_are_served_the_first_one_as_the_default(
+    tiny_dir: Path, tmp_path: Path
+) -> None:
+    for name in ("a", "b", "c"):
+        for path in tiny_dir.glob("tiny.*"):
+            shutil.copy(path, tmp_path / path.with_stem(name).name)
+
+    def served(models: str) -> list[str]:
+        values = {"model_dir": tmp_path, "models": models, "device": "cpu"}
+        return [codec.info.name for codec in load_codecs(Settings.model_validate(values))]
+
+    assert served("c,a") == ["c", "a"]
+    assert served("") == ["a", "b", "c"]
+
+
+def test_a_named_model_that_is_not_in_the_folder_is_an_error_that_tells_what_is(tiny_dir: Path) -> None:
+    settings = Settings(model_dir=tiny_dir, models=("tiny", "huge"))
+    with pytest.raises(
+        CheckpointNotFoundError, match=f"CWIC_MODELS names huge; in {tiny_dir} there are tiny$"
+    ):
+        load_codecs(settings)

@@ -26,6 +26,25 @@ def test_an_empty_variable_is_a_variable_that_is_not_set(monkeypatch: pytest.Mon
     assert Settings().max_pixels == 40_000_000
 
 
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("", None),
+        (" ", None),
+        ("one", ("one",)),
+        ("two, one", ("two", "one")),
+        ("one,two,one", ("one", "two")),
+    ],
+)
+def test_models_are_named_in_one_text(
+    monkeypatch: pytest.MonkeyPatch, text: str, names: tuple[str, ...] | None
+) -> None:
+    monkeypatch.setenv("CWIC_MODELS", text)
+    assert Settings().models == names
+    monkeypatch.delenv("CWIC_MODELS")
+    assert Settings.model_validate({"models": text}).models == names
+
+
 @pytest.mark.parametrize("name", ["CWIC_PROT", "cwic_prot", "CWIC_"])
 def test_an_unknown_variable_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "1")
@@ -47,6 +66,8 @@ def test_an_unknown_variable_is_refused(monkeypatch: pytest.MonkeyPatch, name: s
         {"max_body_bytes": 0},
         {"log_format": "xml"},
         {"stall_timeout": 1, "request_timeout": 2},
+        {"models": "one,,two"},
+        {"models": ","},
         {"colour": "red"},
     ],
 )

@@ -212,7 +212,7 @@ def test_the_command_prints_tables_and_writes_json_and_a_plot(
         "WebP method 6",
         "Published One",
     ]
-    assert content["model"]["sha256"] == "0badc0de" * 8
+    assert content["models"][0]["sha256"] == "0badc0de" * 8
     assert content["pictures"] == [
         {"name": "a.png", "width": 176, "height": 168},
         {"name": "b.png", "width": 200, "height": 161},
@@ -245,7 +245,7 @@ def test_a_real_checkpoint_is_measured_with_the_share_of_its_importance_map(
     options = ["--model", "tiny", "--model-dir", str(tiny_dir), "--qualities", "50", "--against", "none"]
     assert main(["evaluate", str(folder), *options, "--json", str(out)]) == 0
     content = json.loads(out.read_text())
-    assert content["model"]["name"] == "tiny"
+    assert content["models"][0]["name"] == "tiny"
     (point,) = content["codecs"][0]["means"]
     assert 0 < point["section_bpp"]["map"] < point["bpp"]
 
@@ -274,7 +274,7 @@ def test_a_folder_without_pictures_is_an_error_without_a_traceback(
 
 
 def test_our_codec_comes_first() -> None:
-    names = [contender.name for contender in contenders_of(JpegInABox(), (1, 2), ("webp", "jpeg"))]
+    names = [contender.name for contender in contenders_of((JpegInABox(),), (1, 2), ("webp", "jpeg"))]
     assert names == ["cwic", "webp", "jpeg"]
 
 

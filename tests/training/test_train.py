@@ -12,12 +12,12 @@ from model.checkpoints import load_codec
 from model.errors import ParameterError
 from tests.conftest import picture
 from training import export, train
-from training.config import TrainConfig, read_config
+from training.config import Stage, read_config
+from training.cwic_recipe import random_quality
 from training.data import load_pool
-from training.klt import block_basis
-from training.objective import random_quality
+from training.klt import block_samples, principal_components
 from training.state import STATE, WEIGHTS, read_tensors
-from training.train import DivergedError, Trainer
+from training.trainer import DivergedError, Trainer, initial_network, learning_rate, recipe_of
 from training.validation import load_validation
 
 CODEC = {
@@ -40,7 +40,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def write_config(folder: Path, **changes: object) -> Path:
+def write_config(folder: Path, *, stage: dict[str, object] | None = None, **changes: object) -> Path:
+    """A config file with one stage of 5 steps, `stage` and `changes` applied."""
     values = {
         "train_files": [str(folder / "train_*.png")],
         "val_files": str(folder / "val.png"),
@@ -48,8 +49,7 @@ def write_config(folder: Path, **changes: object) -> Path:
         "codec": CODEC,
         "patch": 64,
         "batch": 2,
-        "learning_rate": 1e-3,
-        "warmup_steps": 2,
+        "stages": [{"name": "joint", "steps": 5, "learning_rate": 1e-3, "warmup_steps": 2, **(stage or {})}],
         "log_every": 2,
         "bfloat16": False,
         **changes,
@@ -68,14 +68,16 @@ def run(module: object, *argv: str) -> int:
 def test_a_run_trains_resumes_and_exports_a_working_codec(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = write_config(folder, steps=6)
-    assert run(train, "--config", str(config), "--device", "cpu", "--steps", "3") == 0
+    config = write_config(folder, stage={"steps": 6})
+    assert run(train, "--config", str(config), "--device", "cpu", "--minutes", "1e-9") == 0
     first, progress = read_tensors(folder / "run" / STATE)
-    assert progress.step == 3
+    assert 0 < progress.step < 6
     assert run(train, "--config", str(config), "--device", "cpu") == 0
     second, progress = read_tensors(folder / "run" / STATE)
     assert (progress.step, progress.skipped) == (6, 0)
-    assert not torch.equal(first["network.analysis.head.weight"], second["network.analysis.head.weight"])
+    assert not torch.equal(
+        first["network.transforms.analysis.head.weight"], second["network.transforms.analysis.head.weight"]
+    )
     assert list((folder / "run" / "tensorboard").iterdir())
     capsys.readouterr()
 
@@ -95,19 +97,19 @@ def test_a_run_trains_resumes_and_exports_a_working_codec(
 
 
 def test_training_lowers_the_loss(folder: Path) -> None:
-    config = read_config(write_config(folder, steps=60, learning_rate=3e-3, noise_share=0.2))
+    config = read_config(write_config(folder, stage={"steps": 60, "learning_rate": 3e-3, "noise_share": 0.2}))
     pool = load_pool(config.train_files, patch=64)
     trainer = Trainer(config, pool, load_validation(config.val_files), device=torch.device("cpu"))
-    losses = [float(objective.loss.detach()) for objective in trainer._steps()]
+    losses = [float(outcome.loss.detach()) for outcome in trainer.steps()]
     assert len(losses) == 60
     assert np.mean(losses[-15:]) < 0.9 * np.mean(losses[:15])
 
 
 def test_a_run_that_diverges_says_so_and_keeps_its_last_good_state(folder: Path) -> None:
-    config = read_config(write_config(folder, steps=100))
+    config = read_config(write_config(folder, stage={"steps": 100}))
     pool = load_pool(config.train_files, patch=64)
     trainer = Trainer(config, pool, load_validation(config.val_files), device=torch.device("cpu"))
-    trainer.network.log_gain.data.fill_(float("nan"))
+    trainer.network.transforms.log_gain.data.fill_(float("nan"))
     with pytest.raises(DivergedError, match="no finite loss in 21 steps"):
         trainer.train()
     assert trainer.progress.step == 0
@@ -115,7 +117,7 @@ def test_a_run_that_diverges_says_so_and_keeps_its_last_good_state(folder: Path)
 
 
 def test_only_the_named_parts_move(folder: Path) -> None:
-    config = read_config(write_config(folder, steps=2, parts=["map"]))
+    config = read_config(write_config(folder, stage={"steps": 2, "parts": ["map"]}))
     pool = load_pool(config.train_files, patch=64)
     trainer = Trainer(config, pool, load_validation(config.val_files), device=torch.device("cpu"))
     before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
@@ -125,21 +127,22 @@ def test_only_the_named_parts_move(folder: Path) -> None:
 
 
 def test_a_run_starts_from_the_layers_that_fit(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run(train, "--config", str(write_config(folder, steps=1)), "--device", "cpu")
+    run(train, "--config", str(write_config(folder, stage={"steps": 1})), "--device", "cpu")
     weights = folder / "run" / WEIGHTS
     wider = {**CODEC, "map_width": 12}
     config = read_config(
-        write_config(folder, steps=1, init_from=str(weights), codec=wider, out=str(folder / "b"))
+        write_config(folder, stage={"steps": 1}, init_from=str(weights), codec=wider, out=str(folder / "b"))
     )
     capsys.readouterr()
-    network = train.initial_network(config, load_pool(config.train_files, patch=64))
+    network = initial_network(config, recipe_of(config), load_pool(config.train_files, patch=64))
     assert "start anew: context.map." in capsys.readouterr().err
-    assert torch.equal(network.analysis.head.weight, read_tensors(weights)[0]["analysis.head.weight"])
+    name = "transforms.analysis.head.weight"
+    assert torch.equal(network.state_dict()[name], read_tensors(weights)[0][name])
 
 
 def test_a_block_basis_is_orthonormal_and_starts_with_the_mean(folder: Path) -> None:
     pool = load_pool([str(folder / "train_*.png")], patch=64)
-    basis = block_basis(pool, 16, generator=torch.Generator().manual_seed(0)).reshape(16, -1)
+    basis = principal_components(block_samples(pool, generator=torch.Generator().manual_seed(0)))[:16]
     assert torch.allclose(basis @ basis.T, torch.eye(16), atol=1e-4)
     assert basis[0].std() < basis[5].std() + 0.1
 
@@ -158,22 +161,61 @@ def test_quality_planes_are_constant_or_in_quarters() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"steps": None}, "steps, minutes or both"),
+        ({"stages": []}, "a run has stages"),
+        ({"stages": [{"name": "a", "steps": 1}] * 2}, "each with a name of its own"),
+        ({"stages": [{"name": "a"}]}, "steps, minutes or both"),
+        ({"stages": [{"name": "a b", "steps": 1}]}, "letters, digits and underscores"),
+        ({"stages": [{"steps": 1}]}, "name"),
+        ({"stages": ["a"]}, "expected keys and values, got str"),
+        ({"stages": [{"name": "a", "steps": 1, "learning": 1}]}, "unknown keys: learning"),
+        ({"stages": [{"name": "a", "steps": 1, "learning_rate": [1e-3, 0]}]}, "learning_rate is above 0"),
+        ({"stages": [{"name": "a", "steps": 1, "mask_mean": [0.5, 2]}]}, "mask_mean is 0 to 1, got 2"),
+        ({"stages": [{"name": "a", "steps": 1, "shares": {"map": -1}}]}, "shares are not negative"),
+        ({"stages": [{"name": "a", "steps": 1, "rate_weight": -1}]}, "rate_weight is not negative"),
         ({"patch": 100}, "multiple of 16"),
-        ({"parts": ["nothing"]}, "parts are of"),
         ({"batch": 0}, "batch is above 0, got 0"),
         ({"ema": 1.5}, "ema is 0 to 1"),
         ({"learning": 1}, "unknown keys: learning"),
         ({"codec": {"channels": 9}}, "do not add up"),
+        ({"codec": {"profile": "other"}}, "unknown profile 'other'"),
+        ({"codec": {"profile": "cvpr2018", "trunk_width": 9}}, "trunk_width"),
     ],
 )
 def test_bad_settings_are_refused_by_name(folder: Path, changes: dict[str, object], message: str) -> None:
-    path = write_config(folder, **{"steps": 5, **changes})
+    path = write_config(folder, **changes)
     with pytest.raises(ParameterError, match=message) as caught:
         read_config(path)
     assert str(path) in str(caught.value)
 
 
-def test_the_shipped_configuration_is_valid() -> None:
-    path = Path(train.__file__).parent / "configs" / "cwic.yml"
-    assert isinstance(read_config(path), TrainConfig)
+@pytest.mark.parametrize("stage", [{"parts": ["encoder"]}, {"shares": {"encoder": 0.5}}])
+def test_parts_of_another_profile_are_refused(folder: Path, stage: dict[str, object]) -> None:
+    path = write_config(folder, stage=stage)
+    with pytest.raises(ParameterError, match=r"joint: parts are of .*got \['encoder'\]"):
+        run(train, "--config", str(path))
+
+
+def test_a_stage_without_a_mask_mean_keeps_that_of_the_stage_before(folder: Path) -> None:
+    stages = [
+        {"name": "a", "steps": 1},
+        {"name": "b", "steps": 1, "mask_mean": [0.6, 0.4]},
+        {"name": "c", "steps": 1},
+    ]
+    config = read_config(write_config(folder, stages=stages))
+    assert [stage.mask_mean for stage in config.stages] == [(), (0.6, 0.4), (0.4,)]
+
+
+def test_learning_rates_follow_each_other_in_equal_parts() -> None:
+    stage = Stage(name="a", steps=1, learning_rate=(1.0, 0.1), final_learning_rate=0.5, warmup_steps=4)
+    late = 10**9
+    rates = [learning_rate(stage, late, done) for done in (0, 0.25, 0.49999, 0.5, 0.75, 1)]
+    assert rates == pytest.approx([1, 0.75, 0.5, 0.1, 0.075, 0.05], rel=1e-3)
+    assert [learning_rate(stage, step, 0.0) for step in range(5)] == [0.25, 0.5, 0.75, 1, 1]
+
+
+@pytest.mark.parametrize("name", ["cwic", "cvpr2018"])
+def test_the_shipped_configurations_are_valid(name: str) -> None:
+    config = read_config(Path(train.__file__).parent / "configs" / f"{name}.yml")
+    assert config.codec.profile == name
+    recipe = recipe_of(config)
+    assert {part for stage in config.stages for part in (*stage.parts, *stage.shares)} <= set(recipe.parts)

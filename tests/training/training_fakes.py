@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from model.errors import CheckpointNotFoundError
-from model.types import FileInfo, ModelInfo, Pixels, SectionInfo
+from model.types import DEFAULT_QUALITY, FileInfo, ModelInfo, Pixels, SectionInfo
 
 MAP_SECTION = b"imap"
 
@@ -31,10 +31,12 @@ class JpegInABox:
             size=1,
             device="cpu",
             dtype="float32",
+            fixed_rate=False,
         )
 
-    def encode(self, array: Pixels, *, quality: float = 50) -> bytes:
+    def encode(self, array: Pixels, *, quality: float | None = None) -> bytes:
         """A four-byte section, then a JPEG."""
+        quality = DEFAULT_QUALITY if quality is None else quality
         self.seen.append(quality)
         out = io.BytesIO()
         Image.fromarray(array).save(out, format="JPEG", quality=round(quality))
@@ -45,10 +47,15 @@ class JpegInABox:
         with Image.open(io.BytesIO(data[len(MAP_SECTION) :])) as picture:
             return np.asarray(picture)
 
-    def importance_map(self, source: Pixels | bytes, *, quality: float = 50) -> Pixels:
+    def importance_map(self, source: Pixels | bytes, *, quality: float | None = None) -> Pixels:
         """Everything is important."""
         array = self.decode(source) if isinstance(source, bytes) else source
-        return np.full(array.shape[:2], round(quality), dtype=np.uint8)
+        return np.full(array.shape[:2], round(quality or DEFAULT_QUALITY), dtype=np.uint8)
+
+    def kept_codes(self, data: bytes) -> int:
+        """Everything."""
+        height, width = self.decode(data).shape[:2]
+        return height * width
 
     def inspect(self, data: bytes) -> FileInfo:
         """Two sections: map and codes."""
@@ -61,6 +68,7 @@ class JpegInABox:
             profile="cwic",
             model_id=self.info.model_id,
             quality=50,
+            lowest_level=1,
             sections=(
                 SectionInfo("map", len(MAP_SECTION)),
                 SectionInfo("codes", len(data) - len(MAP_SECTION)),

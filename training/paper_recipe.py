@@ -1,0 +1,117 @@
+"""Training of the profile `cvpr2018`: the paper's stages and objective, then the context models."""
+
+import sys
+
+import torch
+from torch import Tensor, nn
+
+from model.config import Cvpr2018Config
+from model.paper import PaperNetwork
+from training.config import Stage, TrainConfig
+from training.data import PicturePool
+from training.klt import block_samples
+from training.recipe import AnyNetwork, Outcome, Probe
+from training.team import Team
+from training.transform_start import MIN_WIDTH, start
+
+_BLOCK_SAMPLES = 192  # of the 8x8 pixels and 3 colours that one code location stands for
+_MEMORY = 0.9  # decay of the importance's running mean
+
+
+class PaperRecipe:
+    """See `Recipe`. The objective is that of the paper, equations 9 to 11, for each code location:
+
+        squared error of its block + gamma * max(0, mean of p - r)
+
+    with r for the whole training set rather than for each picture: the mean of p is a running one over all batches,
+    so that busy pictures may have more than their share. While a context model is trained, its bits are added.
+    """
+
+    parts = ("encoder", "importance", "decoder", "codes", "map")
+    labels = ("all",)
+
+    def __init__(self, config: TrainConfig, codec: Cvpr2018Config) -> None:
+        self._config = config
+        self._codec = codec
+        self._mean_importance: Tensor | None = None
+
+    def network(self, pool: PicturePool) -> PaperNetwork:
+        """A transform coder in the paper's layers (`transform_start`); random weights where they are too narrow."""
+        network = PaperNetwork(self._codec)
+        if self._codec.width < MIN_WIDTH:
+            sys.stderr.write(f"width {self._codec.width} is below {MIN_WIDTH}: weights start random\n")
+            return network
+        samples = block_samples(pool, generator=torch.Generator().manual_seed(self._config.seed))
+        start(network.transforms.encoder, network.transforms.decoder, 2 * samples)
+        return network
+
+    def part_of(self, parameter: str) -> str:
+        """See `Recipe`."""
+        if parameter.startswith("context."):
+            return "map" if parameter.startswith("context.map.") else "codes"
+        if parameter.startswith("transforms.encoder.importance."):
+            return "importance"
+        return "encoder" if parameter.startswith("transforms.encoder.") else "decoder"
+
+    def draw(self, batch: int, patch: int, generator: torch.Generator) -> Tensor:
+        """Nothing."""
+        del patch, generator
+        return torch.empty(batch, 0)
+
+    def loss(
+        self, network: nn.Module, x: Tensor, drawn: Tensor, *, stage: Stage, done: float, team: Team
+    ) -> Outcome:
+        """See the class."""
+        del drawn
+        trained = set(stage.parts or self.parts)
+        priced, decoded = (
+            bool(trained & {"codes", "map"}),
+            bool(trained & {"encoder", "importance", "decoder"}),
+        )
+        output = network(2 * x - 1, masked=bool(stage.mask_mean), priced=priced, decoded=decoded)
+        mask_mean = output.mask.detach().mean()
+        loss = x.new_zeros(())
+        scalars = {"mask_mean": mask_mean, "mse": x.new_zeros(())}
+        if output.x_hat is not None:
+            error = (output.x_hat - (2 * x - 1)).square().mean()
+            loss = loss + _BLOCK_SAMPLES * error
+            scalars["mse"] = error.detach() * 127.5**2
+        if stage.mask_mean and "importance" in trained:
+            loss = loss + stage.rate_weight * self._excess(output.importance, stage, done, team)
+        if priced:
+            bits = 64 * (output.code_bpp + output.map_bpp).mean()
+            loss = loss + stage.bit_weight * bits
+            scalars |= {"bpp/codes": output.code_bpp.mean(), "bpp/map": output.map_bpp.mean()}
+        return Outcome(loss, scalars)
+
+    def _excess(self, importance: Tensor, stage: Stage, done: float, team: Team) -> Tensor:
+        """max(0, mean of p - r), with the running mean in the comparison and this batch's gradient."""
+        mean = importance.mean()
+        seen = team.mean(mean)
+        before = seen if self._mean_importance is None else self._mean_importance
+        self._mean_importance = _MEMORY * before + (1 - _MEMORY) * seen
+        # The mask keeps floor(L p) + lowest level of L levels: p + (lowest level - 1/2) / L of the channels.
+        offset = (self._codec.lowest_level - 0.5) / self._codec.levels
+        threshold = scheduled(stage.mask_mean, done) - offset
+        return (mean - threshold) * (self._mean_importance > threshold)
+
+    def probe(self, network: AnyNetwork, x: Tensor, label: str, *, stage: Stage) -> Probe:
+        """With the bits that the context models would need, and those under the mask without any."""
+        del label
+        output = network(2 * x - 1, masked=bool(stage.mask_mean), priced=True)
+        x_hat = output.x_hat / 2 + 0.5
+        mse = ((x_hat.clamp(0, 1) * 255).round() - x * 255).square().mean()
+        mask_mean = float(output.mask.mean())
+        scalars = {
+            "bpp": float(output.code_bpp + output.map_bpp),
+            "bpp_map": float(output.map_bpp),
+            "bpp_raw": mask_mean * self._codec.channels / 64,
+            "mask_mean": mask_mean,
+            "mse": float(mse),
+        }
+        return Probe(scalars, {"x_hat": x_hat[0], "importance": output.importance[0]})
+
+
+def scheduled(values: tuple[float, ...], done: float) -> float:
+    """The value of a schedule whose values follow each other in equal parts, at `done` of 0..1."""
+    return values[min(int(done * len(values)), len(values) - 1)]
