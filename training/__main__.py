@@ -1,4 +1,4 @@
-"""`python -m training train|export|evaluate|benchmark`, also installed as `cwic-train`."""
+"""`python -m training COMMAND`, also installed as `cwic-train`."""
 
 import argparse
 import importlib
@@ -14,6 +14,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "export": "turn a training run into a checkpoint that the codec loads",
         "evaluate": "measure rate and distortion of real files, beside other formats",
         "benchmark": "measure speed beside CompressAI, and memory",
+        "throughput": "measure training speed beside a plain loop",
         "importance": "draw pictures beside their importance maps",
     }
 )

@@ -17,9 +17,9 @@ class Stage:
 
     Attributes:
         name: of the stage; its weights are kept as `NAME.safetensors` in the run's folder.
-        parts: what is trained; empty: everything. Profile `cwic`: of `blocks` (the linear block transforms),
-            `branches` (all else between pixels and codes), `codes` (their context model) and `map` (its context model).
-            Profile `cvpr2018`: of `encoder`, `importance`, `decoder`, `codes` and `map`.
+        parts: what is trained; empty: everything. Profile `cwic` has `blocks` (the linear block transforms),
+            `branches` (all else between pixels and codes), `codes` and `map` (their context models); profile
+            `cvpr2018` has `encoder`, `importance`, `decoder`, `codes` and `map`.
         steps: length in optimiser steps; None for no limit in steps.
         minutes: length in minutes of training, over all resumptions; None for no limit in time.
         learning_rate: of Adam, at its highest; several values follow each other in equal parts of the stage.
@@ -28,10 +28,10 @@ class Stage:
         warmup_steps: steps over which the learning rate rises from zero.
         noise_share: `cwic`: first part of the stage, as a share, in which noise stands for rounding in the rate.
         mask_mean: `cvpr2018`: share of the codes that the importance mask is to keep (the paper's rate threshold r,
-            0..1); several values follow each other in equal parts of the stage. Where a stage names none, that of the
-            stage before holds; before the first one that does, there is no importance map.
-        rate_weight: `cvpr2018`: the paper's gamma: weight of the importance above the threshold, against the summed
-            squared error of samples in -1..1.
+            0..1); several values follow each other in equal parts of the stage. Where a stage names none, that of
+            the stage before holds; before the first one that does, there is no importance map.
+        rate_weight: `cvpr2018`: the paper's gamma, as it begins: weight of the importance above the threshold,
+            against the summed squared error of samples in -1..1. It grows while the threshold is exceeded.
         bit_weight: `cvpr2018`: weight of an estimated bit against the same; counts where a context model is trained.
     """
 

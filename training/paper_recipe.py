@@ -16,6 +16,7 @@ from training.transform_start import MIN_WIDTH, start
 
 _BLOCK_SAMPLES = 192  # of the 8x8 pixels and 3 colours that one code location stands for
 _MEMORY = 0.9  # decay of the importance's running mean
+_GROWTH = 1.02  # of gamma in a step
 
 
 class PaperRecipe:
@@ -24,7 +25,9 @@ class PaperRecipe:
         squared error of its block + gamma * max(0, mean of p - r)
 
     with r for the whole training set rather than for each picture: the mean of p is a running one over all batches,
-    so that busy pictures may have more than their share. While a context model is trained, its bits are added.
+    so that busy pictures may have more than their share. Gamma grows while the mean is above r and falls back
+    while it is not, as a Lagrange multiplier does, so that the mean arrives at r whatever the picture quality.
+    While a context model is trained, its bits are added.
     """
 
     parts = ("encoder", "importance", "decoder", "codes", "map")
@@ -34,6 +37,7 @@ class PaperRecipe:
         self._config = config
         self._codec = codec
         self._mean_importance: Tensor | None = None
+        self._pressure = 1.0  # what gamma has grown to, as a multiple of `rate_weight`
 
     def network(self, pool: PicturePool) -> PaperNetwork:
         """A transform coder in the paper's layers (`transform_start`); random weights where they are too narrow."""
@@ -77,7 +81,9 @@ class PaperRecipe:
             loss = loss + _BLOCK_SAMPLES * error
             scalars["mse"] = error.detach() * 127.5**2
         if stage.mask_mean and "importance" in trained:
-            loss = loss + stage.rate_weight * self._excess(output.importance, stage, done, team)
+            gamma = stage.rate_weight * self._pressure
+            loss = loss + gamma * self._excess(output.importance, stage, done, team)
+            scalars["gamma"] = torch.tensor(gamma)
         if priced:
             bits = 64 * (output.code_bpp + output.map_bpp).mean()
             loss = loss + stage.bit_weight * bits
@@ -93,7 +99,9 @@ class PaperRecipe:
         # The mask keeps floor(L p) + lowest level of L levels: p + (lowest level - 1/2) / L of the channels.
         offset = (self._codec.lowest_level - 0.5) / self._codec.levels
         threshold = scheduled(stage.mask_mean, done) - offset
-        return (mean - threshold) * (self._mean_importance > threshold)
+        above = bool(self._mean_importance > threshold)
+        self._pressure = max(1.0, self._pressure * (_GROWTH if above else 1 / _GROWTH))
+        return (mean - threshold) * above
 
     def probe(self, network: AnyNetwork, x: Tensor, label: str, *, stage: Stage) -> Probe:
         """With the bits that the context models would need, and those under the mask without any."""

@@ -1,4 +1,4 @@
-"""Training speed in megapixels per second: this package's steps beside those of a plain loop.
+"""`python -m training throughput --config FILE`: megapixels per second of training, beside those of a plain loop.
 
 The plain loop is what most published code for this task has: a `torch.utils.data.Dataset` that opens and decodes a
 whole picture file for each crop, float conversion on the CPU, a `DataLoader` in the training process, contiguous NCHW
@@ -6,11 +6,14 @@ tensors, float32 without autocast. Both train the same network on crops of the s
 size, with the same threads, and take turns: whatever else the machine does hits both.
 """
 
+import argparse
 import copy
 import json
 import os
 import random
 import statistics
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -23,11 +26,57 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from model.checkpoints import resolve_device
 from model.errors import BrokenImageError, ParameterError
+from training.config import read_config
+from training.data import load_pool
+from training.pictures import find_files
+from training.trainer import Trainer
+from training.validation import Validation
 
 ROUNDS = 5
 
 Loss = Callable[[nn.Module, Tensor], Tensor]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument(
+        "--config", type=Path, required=True, help="YAML file of a run; its first stage is measured"
+    )
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement (%(default)g)")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="measurements of each (%(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write every measurement")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print, write; returns the exit status. The run's own folder is left alone."""
+    device = resolve_device(args.device)
+    with tempfile.TemporaryDirectory() as folder:
+        config = read_config(args.config, out=folder)
+        pool = load_pool(config.train_files, patch=config.patch, device=device, progress=True)
+        trainer = Trainer(config, pool, Validation(()), device=device)
+
+        def loss(network: nn.Module, x: Tensor) -> Tensor:
+            drawn = trainer.recipe.draw(len(x), config.patch, trainer.generator).to(x.device)
+            return trainer.recipe.loss(
+                network, x, drawn, stage=trainer.stage, done=0.5, team=trainer.team
+            ).loss
+
+        plain = PlainLoop(
+            find_files(config.train_files),
+            trainer.network,
+            loss=loss,
+            batch=config.batch,
+            patch=config.patch,
+            device=device,
+        )
+        found = compare(trainer, plain, seconds=args.seconds, rounds=args.rounds)
+    if args.json:
+        args.json.write_text(to_json(found))
+    sys.stdout.write(to_text(found))
+    return 0
 
 
 class Stepper(Protocol):
@@ -37,7 +86,7 @@ class Stepper(Protocol):
     def pixels_per_step(self) -> int:
         """Pixels of all crops of a batch."""
 
-    def step(self) -> None:
+    def step(self) -> object:
         """Fetch a batch and take one optimiser step; on a GPU it may return before the work is done."""
 
 

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,7 @@ from training.team import Team
 from training.validation import Validation
 
 _MAX_SKIPPED_IN_A_ROW = 20
+_SECONDS_BETWEEN_LINES = 30
 _EMA_RAMP = 20  # steps over which the average starts to remember
 
 
@@ -82,6 +84,11 @@ class Trainer:
         self.generator = torch.Generator().manual_seed(config.seed * 1_000_003 + self.progress.step)
 
     @property
+    def pixels_per_step(self) -> int:
+        """Of all crops of a step, in all processes."""
+        return self.config.batch * self.team.size * self.config.patch**2
+
+    @property
     def finished(self) -> bool:
         """Whether all stages are done."""
         return self.progress.stage >= len(self.config.stages)
@@ -119,7 +126,7 @@ class Trainer:
         skipped = 0
         while self.done() < 1 and self.progress.seconds < limit:
             started = time.monotonic()
-            outcome = self._step()
+            outcome = self.step()
             skipped = 0 if outcome else skipped + 1
             self.progress.skipped += not outcome
             seconds = self.team.agreed(time.monotonic() - started, self.device)
@@ -130,10 +137,34 @@ class Trainer:
             if outcome:
                 yield outcome
 
+    def step(self) -> Outcome | None:
+        """One optimiser step; None, and nothing changed, where the gradient is not finite."""
+        config, stage, done, team = self.config, self.stage, self.done(), self.team
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["share"] * learning_rate(stage, self.progress.stage_step, done)
+        own = team.own(config.batch)
+        crops = self.pool.crops(config.batch * team.size, config.patch, generator=self.generator, part=own)
+        drawn = self.recipe.draw(config.batch * team.size, config.patch, self.generator)[own].to(self.device)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
+            outcome = self.recipe.loss(
+                self._wrapped, crops.float() / 255, drawn, stage=stage, done=done, team=team
+            )
+        self.optimizer.zero_grad()
+        outcome.loss.backward()  # type: ignore[no-untyped-call]  # torch's own
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)  # equal in all processes
+        if not torch.isfinite(norm):
+            return None
+        self.optimizer.step()
+        self.progress.step += 1
+        self.progress.stage_step += 1
+        decay = min(config.ema, self.progress.stage_step / (self.progress.stage_step + _EMA_RAMP))
+        _average(self.ema, self.network, decay)
+        return outcome
+
     def _train_stage(self, limit: float, writer: SummaryWriter | None) -> None:
         config, progress = self.config, self.progress
         saved = validated = progress.seconds
-        with tqdm(desc=self.stage.name, unit="crop", file=sys.stderr, disable=not self.team.leads) as bar:
+        with _bar(self.stage.name, shown=self.team.leads) as bar:
             for outcome in self.steps(limit):
                 bar.update(config.batch * self.team.size)
                 bar.set_postfix_str(self._state_of_affairs(), refresh=False)
@@ -170,30 +201,6 @@ class Trainer:
         self._begin_stage()
         self._save()
 
-    def _step(self) -> Outcome | None:
-        """One optimiser step; None, and nothing changed, where the gradient is not finite."""
-        config, stage, done, team = self.config, self.stage, self.done(), self.team
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["share"] * learning_rate(stage, self.progress.stage_step, done)
-        own = team.own(config.batch)
-        crops = self.pool.crops(config.batch * team.size, config.patch, generator=self.generator, part=own)
-        drawn = self.recipe.draw(config.batch * team.size, config.patch, self.generator)[own].to(self.device)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
-            outcome = self.recipe.loss(
-                self._wrapped, crops.float() / 255, drawn, stage=stage, done=done, team=team
-            )
-        self.optimizer.zero_grad()
-        outcome.loss.backward()  # type: ignore[no-untyped-call]  # torch's own
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)  # equal in all processes
-        if not torch.isfinite(norm):
-            return None
-        self.optimizer.step()
-        self.progress.step += 1
-        self.progress.stage_step += 1
-        decay = min(config.ema, self.progress.stage_step / (self.progress.stage_step + _EMA_RAMP))
-        _average(self.ema, self.network, decay)
-        return outcome
-
     def _save(self) -> None:
         if self.team.leads:
             save_state(self.folder, self.network, self.ema, self.optimizer, self.progress)
@@ -223,7 +230,7 @@ class Trainer:
         return f"stage {self.progress.stage + 1}/{len(self.config.stages)}, {speed:.3g} MP/s, {clock} left in all"
 
     def _megapixels_per_second(self) -> float:
-        pixels = self.progress.stage_step * self.config.batch * self.team.size * self.config.patch**2
+        pixels = self.progress.stage_step * self.pixels_per_step
         return pixels / 1e6 / max(self.progress.stage_seconds, 1e-9)
 
     def _seconds_left(self) -> float | None:
@@ -237,6 +244,12 @@ class Trainer:
             lengths += [each * stage.steps] if stage.steps else []
             total += min(lengths)
         return total
+
+
+def _bar(name: str, *, shown: bool) -> "tqdm[Any]":
+    """A progress bar of crops; in a log file it writes a line now and then."""
+    seldom = 0.1 if sys.stderr.isatty() else _SECONDS_BETWEEN_LINES
+    return tqdm(desc=name, unit="crop", file=sys.stderr, mininterval=seldom, disable=not shown)
 
 
 def learning_rate(stage: Stage, step: int, done: float) -> float:

@@ -109,7 +109,7 @@ def test_a_run_that_diverges_says_so_and_keeps_its_last_good_state(folder: Path)
     config = read_config(write_config(folder, stage={"steps": 100}))
     pool = load_pool(config.train_files, patch=64)
     trainer = Trainer(config, pool, load_validation(config.val_files), device=torch.device("cpu"))
-    trainer.network.transforms.log_gain.data.fill_(float("nan"))
+    next(trainer.network.transforms.parameters()).data.fill_(float("nan"))
     with pytest.raises(DivergedError, match="no finite loss in 21 steps"):
         trainer.train()
     assert trainer.progress.step == 0
@@ -182,7 +182,7 @@ def test_quality_planes_are_constant_or_in_quarters() -> None:
     ],
 )
 def test_bad_settings_are_refused_by_name(folder: Path, changes: dict[str, object], message: str) -> None:
-    path = write_config(folder, **changes)
+    path = write_config(folder, stage=None, **changes)
     with pytest.raises(ParameterError, match=message) as caught:
         read_config(path)
     assert str(path) in str(caught.value)

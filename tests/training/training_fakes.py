@@ -55,7 +55,7 @@ class JpegInABox:
     def kept_codes(self, data: bytes) -> int:
         """Everything."""
         height, width = self.decode(data).shape[:2]
-        return height * width
+        return int(height * width)
 
     def inspect(self, data: bytes) -> FileInfo:
         """Two sections: map and codes."""
