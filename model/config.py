@@ -180,7 +180,7 @@ class Cvpr2018Config(CodecConfig):
     def __post_init__(self) -> None:
         """Refuse what cannot work, with the numbers."""
         super().__post_init__()
-        if self.lowest_level not in (0, 1) or self.width % 8:
+        if type(self.lowest_level) is not int or self.lowest_level not in (0, 1) or self.width % 8:
             raise CheckpointFormatError(
                 f"lowest_level {self.lowest_level} is not 0 or 1, or width {self.width} is no multiple of 8"
             )

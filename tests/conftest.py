@@ -1,16 +1,18 @@
-"""What tests of several packages share: a small real codec, and pictures to code."""
+"""What tests of several packages share: small real codecs, and pictures to code."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from model.checkpoints import load_codec, save_checkpoint
+from model.checkpoints import available, load_codec, save_checkpoint
 from model.codec import Codec
-from model.config import CwicConfig
+from model.config import CodecConfig, Cvpr2018Config, CwicConfig
 from model.freeze import freeze, logistic_tables
 from model.network import Network
+from model.paper import PaperNetwork
 from model.types import Pixels
 
 TINY = CwicConfig(
@@ -23,24 +25,88 @@ TINY = CwicConfig(
     context_width=8,
     map_width=8,
 )
+TINY_2018 = Cvpr2018Config(channels=16, levels=4, groups=(1, 3, 12), context_width=8, map_width=8, width=16)
+TINY_2018_EMPTY = replace(TINY_2018, lowest_level=0)
+TINIES: dict[str, CodecConfig] = {
+    "tiny": TINY,
+    "tiny-2018": TINY_2018,
+    "tiny-2018-empty": TINY_2018_EMPTY,
+}
+
+
+def paper_network(config: Cvpr2018Config) -> PaperNetwork:
+    """Seeded random weights, but maps that use all levels and pictures that use all brightnesses."""
+    torch.manual_seed(1)
+    network = PaperNetwork(config)
+    last = network.transforms.encoder.importance[-1]
+    assert isinstance(last, torch.nn.Conv2d)
+    assert last.bias is not None
+    last.weight.data *= 40
+    last.bias.data -= 4.5
+    colours = network.transforms.decoder.layers[-1].weight
+    assert isinstance(colours, torch.Tensor)
+    colours.data *= 8
+    return network
+
+
+def save_network(network: Network | PaperNetwork, folder: Path, name: str) -> Path:
+    """Write a network as a checkpoint with the tables that it assumes; the folder."""
+    map_tables, code_tables = logistic_tables(), logistic_tables(binary=isinstance(network, PaperNetwork))
+    tensors = freeze(network, map_tables=map_tables, code_tables=code_tables)
+    save_checkpoint(tensors, network.config, folder / name, card={})
+    return folder
 
 
 @pytest.fixture(scope="session")
-def tiny_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the checkpoint `tiny`: seeded, narrow, untrained, but a working transform coder."""
-    folder = tmp_path_factory.mktemp("checkpoints")
+def tiny_dirs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """For each of TINIES a folder with its checkpoint: seeded, narrow and untrained. `tiny` codes pictures well."""
     torch.manual_seed(0)
-    tables = logistic_tables()
-    save_checkpoint(
-        freeze(Network(TINY), map_tables=tables, code_tables=tables), TINY, folder / "tiny", card={}
-    )
-    return folder
+    networks: dict[str, Network | PaperNetwork] = {
+        "tiny": Network(TINY),
+        "tiny-2018": paper_network(TINY_2018),
+        "tiny-2018-empty": paper_network(TINY_2018_EMPTY),
+    }
+    assert {name: network.config for name, network in networks.items()} == TINIES
+    return {
+        name: save_network(network, tmp_path_factory.mktemp("checkpoints"), name)
+        for name, network in networks.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def tiny_dir(tiny_dirs: dict[str, Path]) -> Path:
+    """The folder of `tiny`."""
+    return tiny_dirs["tiny"]
 
 
 @pytest.fixture(scope="session")
 def tiny_codec(tiny_dir: Path) -> Codec:
     """The codec of `tiny_dir`, on the CPU."""
     return load_codec("tiny", model_dir=tiny_dir, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def tiny_2018_dir(tiny_dirs: dict[str, Path]) -> Path:
+    """The folder of `tiny-2018`."""
+    return tiny_dirs["tiny-2018"]
+
+
+@pytest.fixture(scope="session")
+def tiny_2018_codec(tiny_2018_dir: Path) -> Codec:
+    """The codec of `tiny_2018_dir`, on the CPU."""
+    return load_codec("tiny-2018", model_dir=tiny_2018_dir, device="cpu")
+
+
+@pytest.fixture(scope="session", params=TINIES)
+def any_dir(request: pytest.FixtureRequest, tiny_dirs: dict[str, Path]) -> Path:
+    """The folder of each of TINIES in turn."""
+    return tiny_dirs[request.param]
+
+
+@pytest.fixture(scope="session")
+def any_codec(any_dir: Path) -> Codec:
+    """The codec of `any_dir`, on the CPU."""
+    return load_codec(*available(any_dir), model_dir=any_dir, device="cpu")
 
 
 def picture(height: int, width: int, *, channels: int = 3, seed: int = 0) -> Pixels:

@@ -1,6 +1,9 @@
 """What the README says is run here."""
 
+import argparse
+import importlib
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -16,6 +19,7 @@ from model.types import Pixels
 from service.settings import PREFIX, Settings
 from tests.conftest import picture
 from tests.service.server import serving
+from training.__main__ import COMMANDS
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -85,6 +89,16 @@ def test_the_python_lines_work(capsys: pytest.CaptureFixture[str]) -> None:
     assert names["restored"].shape == (128, 192, 3)
     assert names["importance"].shape == (128, 192)
     assert 0 < float(capsys.readouterr().out) < 24
+
+
+def test_the_training_lines_are_commands_with_options_that_exist() -> None:
+    lines = [shlex.split(line, comments=True)[3:] for line in commands("python")]
+    assert {line[0] for line in lines} >= {"train", "evaluate", "importance", "throughput"}
+    for name, *arguments in lines:
+        parser = argparse.ArgumentParser()
+        importlib.import_module(f"training.{name}").add_arguments(parser)
+        assert name in COMMANDS
+        assert parser.parse_args(arguments)
 
 
 def test_the_settings_table_is_complete() -> None:

@@ -116,5 +116,5 @@ def _curve(codec: Codec, pictures: list[Pixels]) -> list[dict[str, float | None]
 
 def _settings(config: TrainConfig) -> dict[str, Any]:
     """The settings that shape the result; paths are this machine's business."""
-    private = {"train_files", "val_files", "out", "codec", "init_from"}
+    private = {"train_files", "val_files", "out", "export_to", "codec", "init_from"}
     return {key: value for key, value in asdict(config).items() if key not in private}

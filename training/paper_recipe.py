@@ -16,7 +16,9 @@ from training.transform_start import MIN_WIDTH, start
 
 _BLOCK_SAMPLES = 192  # of the 8x8 pixels and 3 colours that one code location stands for
 _MEMORY = 0.9  # decay of the importance's running mean
-_GROWTH = 1.02  # of gamma in a step
+_RAMP = 0.25  # half its width, as a share of r
+_GROWTH = 0.02  # of gamma in a step, for each unit that the mean is off, as a share of r
+_LEAST_PRESSURE = 0.01
 
 
 class PaperRecipe:
@@ -24,10 +26,11 @@ class PaperRecipe:
 
         squared error of its block + gamma * max(0, mean of p - r)
 
-    with r for the whole training set rather than for each picture: the mean of p is a running one over all batches,
-    so that busy pictures may have more than their share. Gamma grows while the mean is above r and falls back
-    while it is not, as a Lagrange multiplier does, so that the mean arrives at r whatever the picture quality.
-    While a context model is trained, its bits are added.
+    with two changes that make the mean arrive at r and stay there. The mean is a running one over all batches, not
+    each picture's own, so that busy pictures may have more than their share. And the corner of the maximum is a ramp
+    around r, whose slope grows while the mean is above r and falls while it is below, as a Lagrange multiplier does:
+    the corner alone makes the map swing between keeping too much and too little. While a context model is trained,
+    its bits are added.
     """
 
     parts = ("encoder", "importance", "decoder", "codes", "map")
@@ -91,7 +94,7 @@ class PaperRecipe:
         return Outcome(loss, scalars)
 
     def _excess(self, importance: Tensor, stage: Stage, done: float, team: Team) -> Tensor:
-        """max(0, mean of p - r), with the running mean in the comparison and this batch's gradient."""
+        """max(0, mean of p - r) as the class describes it, with the gradient of this batch's mean."""
         mean = importance.mean()
         seen = team.mean(mean)
         before = seen if self._mean_importance is None else self._mean_importance
@@ -99,9 +102,9 @@ class PaperRecipe:
         # The mask keeps floor(L p) + lowest level of L levels: p + (lowest level - 1/2) / L of the channels.
         offset = (self._codec.lowest_level - 0.5) / self._codec.levels
         threshold = scheduled(stage.mask_mean, done) - offset
-        above = bool(self._mean_importance > threshold)
-        self._pressure = max(1.0, self._pressure * (_GROWTH if above else 1 / _GROWTH))
-        return (mean - threshold) * above
+        error = float(self._mean_importance) / max(threshold, 1e-3) - 1
+        self._pressure = max(_LEAST_PRESSURE, self._pressure * (1 + _GROWTH * min(max(error, -1.0), 1.0)))
+        return (mean - threshold) * min(max(1 + error / _RAMP, 0.0), 2.0)
 
     def probe(self, network: AnyNetwork, x: Tensor, label: str, *, stage: Stage) -> Probe:
         """With the bits that the context models would need, and those under the mask without any."""

@@ -5,13 +5,14 @@ a Karhunen-Loeve transform of 8x8 blocks, and bits that are a Gray code of each 
 zigzag with 2^k zeros is, so that every further bit halves the cells of the bits before it. The decoder's first layer
 has one unit for each prefix of such a code, active where all its bits agree, and its later layers the inverse
 transform. A masked bit (0) silences the units that need it, which leaves the coarser value. Channels are ordered by
-what each bit saves, so that the mask keeps the most useful ones.
+use, so that the mask keeps the most useful ones.
 
 ReLU layers carry a signed value as a pair: relu(v), relu(-v). Structured rows keep a small share of their random
 weights, and the units that the coder leaves free keep all of them: they are what training has to work with.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ MIN_WIDTH = 2 * SAMPLES  # of the layers at quarter resolution: a pair for each 
 _MAX_BITS = 5
 _RANDOM_SHARE = 0.03
 _LOGIT_SPREAD = 1.5
+_LEAST_SCALE = 1e-3  # of a component: an eighth of a grey level
 
 Floats = NDArray[np.float64]
 
@@ -83,51 +85,73 @@ def start(encoder: Encoder, decoder: Decoder, blocks: Tensor) -> None:
     channels, width = encoder.codes.out_channels, encoder.codes.in_channels // 2
     assert width >= MIN_WIDTH, f"a transform coder needs a width of {MIN_WIDTH}, got {width}"
     components = fitted_components(blocks, channels)
-    bits = allocate(components, bits=channels, hidden=width * 7 // 8, units=4 * width)
-    used = components[: 1 + max(component for component, _ in bits)]
+    room = Room(features=2 * width, corners=width * 7 // 8, prefixes=4 * width)
+    bits = allocate(components, bits=channels, room=room)
+    chosen = sorted({component for component, _ in bits})
+    used = [components[index] for index in chosen]
+    bits = [(chosen.index(component), bit) for component, bit in bits]
     with torch.no_grad():
         _start_encoder(encoder, used, bits)
         _start_decoder(decoder, used, bits)
 
 
 def fitted_components(blocks: Tensor, count: int) -> list[Component]:
-    """The first components of the Karhunen-Loeve transform of blocks [N, D], largest variance first."""
+    """The first components of the Karhunen-Loeve transform of blocks [N, D] that vary, largest variance first."""
     mean = blocks.mean(0)
     centred = blocks - mean
     basis = principal_components(centred)[:count]
     out = []
     for row, samples in zip(basis, (centred @ basis.T).T.double().numpy(), strict=True):
         scale = float(samples.std())
+        if scale < _LEAST_SCALE:
+            break
         out.append(Component(row, scale, float(row @ mean), EmbeddedQuantizer.fitted(samples / scale)))
     return out
 
 
-def allocate(components: list[Component], *, bits: int, hidden: int, units: int) -> list[tuple[int, int]]:
-    """The (component, bit) that each channel carries, the most useful first.
+class Room(NamedTuple):
+    """Units that the networks have for the coder.
 
-    Args:
-        components: of the transform.
-        bits: how many channels there are.
-        hidden: units of the encoder for the corners of its zigzags.
-        units: units of the decoder for the prefixes of its codes.
+    Attributes:
+        features: of the encoder at 1/8 resolution: a pair for each component, one for each further bit.
+        corners: of the encoder's hidden layer: as many as the zigzag of each bit needs.
+        prefixes: of the decoder's first layer: one for each value of each prefix of a component's code.
+    """
+
+    features: int
+    corners: int
+    prefixes: int
+
+    def after(self, bit: int) -> "Room":
+        """What is left when a component gets its bit 0, 1, 2, ..."""
+        return Room(
+            self.features - (1 if bit else 2), self.corners - _corners(bit), self.prefixes - (2 << bit)
+        )
+
+
+def allocate(components: list[Component], *, bits: int, room: Room) -> list[tuple[int, int]]:
+    """The (component, bit) that each channel carries, for up to `bits` channels, as long as there is room.
+
+    The first component's bits, which are mostly the block's mean, come first: every place needs them, and they cost
+    least, because their neighbours tell most of them. The others follow by what they save.
     """
     chosen: list[tuple[int, int]] = []
     depth = [0] * len(components)
 
     def gain(index: int) -> float:
         errors, bit = components[index].quantizer.errors, depth[index]
-        if bit + 1 >= len(errors) or _corners(bit) > hidden or 2 << bit > units:
+        if bit + 1 >= len(errors) or min(room.after(bit)) < 0:
             return 0.0
         return components[index].scale ** 2 * (errors[bit] - errors[bit + 1])
 
-    for _ in range(bits):
+    while len(chosen) < bits:
         best = max(range(len(components)), key=gain)
-        assert gain(best) > 0, f"{len(components)} components are too few for {bits} bits"
-        hidden -= _corners(depth[best])
-        units -= 2 << depth[best]
+        if gain(best) <= 0:
+            break
+        room = room.after(depth[best])
         chosen.append((best, depth[best]))
         depth[best] += 1
-    return chosen
+    return sorted(chosen, key=lambda each: each[0] != 0)
 
 
 def _start_encoder(encoder: Encoder, components: list[Component], bits: list[tuple[int, int]]) -> None:
@@ -251,20 +275,25 @@ def _signed_rows(weight: Tensor) -> Tensor:
 
 
 def _insert(layer: nn.Module, rows: range | list[int], weight: Tensor, bias: Tensor | None = None) -> None:
-    """Add structure to some rows of a layer whose random weights there shrink; [N, in] means the centre tap."""
+    """Add structure to some output rows of a layer, whose random weights there shrink.
+
+    Args:
+        layer: a convolution.
+        rows: [N].
+        weight: of the first inputs, [N, inputs, height, width]; [N, inputs] for the centre tap alone.
+        bias: [N]; zero if None.
+    """
     assert isinstance(layer, nn.Conv2d)
     assert layer.bias is not None
     index = list(rows)
     layer.weight[index] *= _RANDOM_SHARE
     if weight.dim() == 2:
         middle = layer.kernel_size[0] // 2
-        padded = torch.zeros(len(weight), layer.in_channels, *layer.kernel_size)
-        if weight.shape[1] == layer.in_channels or layer.kernel_size[0] % 2:
-            padded[:, : weight.shape[1], middle, middle] = weight
-        weight = padded
+        taps = torch.zeros(*weight.shape, *layer.kernel_size)
+        taps[..., middle, middle] = weight
+        weight = taps
     layer.weight[index, : weight.shape[1]] += weight
-    if bias is not None:
-        layer.bias[index] = bias.to(layer.bias.dtype)
+    layer.bias[index] = 0.0 if bias is None else bias.to(layer.bias.dtype)
 
 
 def _quiet(block: nn.Module) -> ReleasedResidualBlock:

@@ -1,4 +1,6 @@
+import zlib
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -29,21 +31,27 @@ CONTAINER = Container(
     sections={SectionType.MAP: b"map", SectionType.CODES: b"first", SectionType.CODES + 1: b""},
 )
 
+PAPER = replace(CONTAINER, profile="cvpr2018", quality=0)
+STORED = replace(PAPER, profile="stored", model_id=bytes(4), sections={SectionType.STORED: b"samples"})
+
 containers = st.builds(
-    lambda width, height, quality, alpha, codes: Container(
+    lambda width, height, profile, quality, lowest_level, alpha, codes: Container(
         width=width,
         height=height,
-        profile="cwic",
+        profile=profile,
         model_id=b"abcd",
-        quality=quality,
+        quality=quality if profile == "cwic" else 0,
         has_alpha=alpha is not None,
+        lowest_level=lowest_level,
         sections={SectionType.MAP: b"m"}
         | {SectionType.CODES + k: payload for k, payload in enumerate(codes)}
         | ({} if alpha is None else {SectionType.ALPHA: alpha}),
     ),
     st.integers(1, 5000),
     st.integers(1, 5000),
+    st.sampled_from(["cwic", "cvpr2018"]),
     st.integers(0, 4096),
+    st.sampled_from([0, 1]),
     st.none() | st.binary(max_size=300),
     st.lists(st.binary(max_size=200), max_size=6),
 )
@@ -100,6 +108,32 @@ def test_each_kind_of_damage_has_its_own_error() -> None:
         assert type(caught.value) is error
 
 
+@pytest.mark.parametrize(
+    "container",
+    [
+        replace(PAPER, quality=1),
+        replace(PAPER, quality=4096),
+        replace(STORED, quality=1),
+        replace(STORED, lowest_level=0),
+        replace(STORED, model_id=b"\0\0\0\1"),
+    ],
+)
+def test_headers_that_contradict_themselves_are_refused(container: Container) -> None:
+    for read in (inspect, partial(unpack, limits=LIMITS)):
+        with pytest.raises(HeaderError):
+            read(pack(container))
+
+
+@pytest.mark.parametrize(("position", "value"), [(5, 3), (5, 255), *((6, 1 << bit) for bit in range(2, 8))])
+def test_unknown_profiles_and_flags_are_refused_under_a_right_checksum(position: int, value: int) -> None:
+    whole = bytearray(pack(PAPER))
+    header = len(whole) - sum(1 + 1 + 4 + len(payload) for payload in PAPER.sections.values())
+    whole[position] = value
+    whole[header - 4 : header] = zlib.crc32(whole[: header - 4]).to_bytes(4, "little")
+    with pytest.raises(HeaderError, match=f"profile {whole[5]}, flags {whole[6]:#04x}"):
+        unpack(bytes(whole), limits=LIMITS)
+
+
 def test_unknown_ancillary_sections_are_passed_over() -> None:
     extended = replace(CONTAINER, sections={**CONTAINER.sections, 0x90: b"later"})
     assert unpack(pack(extended), limits=LIMITS).sections[0x90] == b"later"
@@ -149,8 +183,26 @@ def test_inspect_reports_the_header() -> None:
         "01020304",
         50.5,
     )
+    assert info.lowest_level == 1
     assert [(s.name, s.length) for s in info.sections] == [("map", 3), ("codes0", 5), ("codes1", 0)]
     assert info.bpp == pytest.approx(8 * info.size / 60000)
+
+
+def test_inspect_reports_neither_quality_nor_levels_where_there_are_none() -> None:
+    empty = inspect(pack(replace(PAPER, lowest_level=0)))
+    assert (empty.profile, empty.model_id, empty.quality, empty.lowest_level) == (
+        "cvpr2018",
+        "01020304",
+        None,
+        0,
+    )
+    stored = inspect(pack(STORED))
+    assert (stored.profile, stored.model_id, stored.quality, stored.lowest_level) == (
+        "stored",
+        "",
+        None,
+        None,
+    )
 
 
 def test_the_overhead_of_a_file_is_small() -> None:

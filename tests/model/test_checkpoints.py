@@ -1,30 +1,62 @@
+import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import safetensors.torch
+from safetensors import safe_open
 
-from model.checkpoints import available, load_codec
-from model.errors import CheckpointFormatError, CheckpointNotFoundError, ParameterError, SelfTestError
+from model.checkpoints import available, load_codec, save_checkpoint
+from model.config import CodecConfig
+from model.errors import (
+    CheckpointFormatError,
+    CheckpointNotFoundError,
+    ParameterError,
+    SelfTestError,
+    WrongModelError,
+)
+from tests.conftest import TINIES, TINY_2018, picture
 
 
 @pytest.fixture
-def copied(tiny_dir: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(tiny_dir, tmp_path / "copy"))
+def copied(any_dir: Path, tmp_path: Path) -> Path:
+    """A folder with the checkpoint `copy`, of each kind in turn."""
+    (name,) = available(any_dir)
+    for path in any_dir.glob(f"{name}.*"):
+        shutil.copy(path, tmp_path / f"copy{path.suffix}")
+    return tmp_path
 
 
 def edit_card(folder: Path, **changes: str) -> None:
-    path = folder / "tiny.json"
+    path = folder / "copy.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def test_a_saved_checkpoint_loads_and_names_itself(tiny_dir: Path) -> None:
-    info = load_codec("tiny", model_dir=tiny_dir, device="cpu").info
-    card = json.loads((tiny_dir / "tiny.json").read_text())
-    assert (info.name, info.profile, info.sha256, info.device) == ("tiny", "cwic", card["sha256"], "cpu")
-    assert info.model_id == info.sha256[:8]
-    assert info.size == (tiny_dir / "tiny.safetensors").stat().st_size
-    assert available(tiny_dir) == ("tiny",)
+def write_weights(folder: Path, data: bytes) -> None:
+    """Weights whose digest the card confirms."""
+    (folder / "copy.safetensors").write_bytes(data)
+    edit_card(folder, sha256=hashlib.sha256(data).hexdigest())
+
+
+def test_a_saved_checkpoint_loads_and_names_itself(any_dir: Path) -> None:
+    (name,) = available(any_dir)
+    info = load_codec(name, model_dir=any_dir, device="cpu").info
+    card = json.loads((any_dir / f"{name}.json").read_text())
+    config = CodecConfig.from_json(json.dumps(card["config"]))
+    assert config == TINIES[name]
+    assert (info.name, info.profile, info.fixed_rate) == (name, config.profile, config.fixed_rate)
+    assert (info.sha256, info.model_id, info.device) == (card["sha256"], info.sha256[:8], "cpu")
+    assert info.size == (any_dir / f"{name}.safetensors").stat().st_size
+
+
+def test_checkpoints_of_all_profiles_live_in_one_folder(tiny_dirs: dict[str, Path], tmp_path: Path) -> None:
+    for folder in tiny_dirs.values():
+        shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    assert set(available(tmp_path)) == set(TINIES)
+    ids = {load_codec(name, model_dir=tmp_path, device="cpu").info.model_id for name in TINIES}
+    assert len(ids) == len(TINIES)
 
 
 def test_a_missing_checkpoint_is_named_with_those_that_are_there(tiny_dir: Path) -> None:
@@ -33,38 +65,58 @@ def test_a_missing_checkpoint_is_named_with_those_that_are_there(tiny_dir: Path)
 
 
 def test_damaged_weights_are_refused(copied: Path) -> None:
-    path = copied / "tiny.safetensors"
+    path = copied / "copy.safetensors"
     data = bytearray(path.read_bytes())
     data[-1000] ^= 1
     path.write_bytes(data)
     with pytest.raises(CheckpointFormatError, match="SHA-256"):
-        load_codec("tiny", model_dir=copied)
+        load_codec("copy", model_dir=copied)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"sha256": 1, "golden": "", "golden_codes_sha256": ""}'])
 def test_a_damaged_card_is_refused(copied: Path, text: str) -> None:
-    (copied / "tiny.json").write_text(text)
+    (copied / "copy.json").write_text(text)
     with pytest.raises(CheckpointFormatError, match="model card"):
-        load_codec("tiny", model_dir=copied)
+        load_codec("copy", model_dir=copied)
 
 
 def test_weights_that_are_no_checkpoint_are_refused(copied: Path) -> None:
-    import hashlib
-
-    data = b"\x02\0\0\0\0\0\0\0{}"
-    (copied / "tiny.safetensors").write_bytes(data)
-    edit_card(copied, sha256=hashlib.sha256(data).hexdigest())
+    write_weights(copied, b"\x02\0\0\0\0\0\0\0{}")
     with pytest.raises(CheckpointFormatError, match="not a checkpoint"):
-        load_codec("tiny", model_dir=copied)
+        load_codec("copy", model_dir=copied)
+
+
+def test_weights_under_the_config_of_another_profile_are_refused(copied: Path) -> None:
+    with safe_open(copied / "copy.safetensors", "pt") as file:
+        own = CodecConfig.from_json(file.metadata()["config"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    other = next(config for config in TINIES.values() if config.profile != own.profile)
+    write_weights(copied, safetensors.torch.save(tensors, metadata={"config": other.to_json()}))
+    with pytest.raises(CheckpointFormatError, match="not a checkpoint"):
+        load_codec("copy", model_dir=copied)
+
+
+@pytest.mark.parametrize("convention", [0, 1])
+def test_the_mask_convention_is_part_of_the_model_id(
+    tiny_dirs: dict[str, Path], tmp_path: Path, convention: int
+) -> None:
+    """The same weights under both conventions are two models: neither decodes the other's files."""
+    tensors = safetensors.torch.load_file(tiny_dirs["tiny-2018"] / "tiny-2018.safetensors")
+    save_checkpoint(tensors, replace(TINY_2018, lowest_level=convention), tmp_path / "same", card={})
+    same = load_codec("same", model_dir=tmp_path, device="cpu")
+    name = "tiny-2018" if convention == 0 else "tiny-2018-empty"
+    other = load_codec(name, model_dir=tiny_dirs[name], device="cpu")
+    with pytest.raises(WrongModelError):
+        other.decode(same.encode(picture(40, 40)))
 
 
 def test_a_golden_vector_that_decodes_differently_stops_the_load(copied: Path) -> None:
     edit_card(copied, golden_codes_sha256="0" * 64)
     with pytest.raises(SelfTestError, match="other codes"):
-        load_codec("tiny", model_dir=copied)
+        load_codec("copy", model_dir=copied)
     edit_card(copied, golden="")
     with pytest.raises(SelfTestError, match="does not decode"):
-        load_codec("tiny", model_dir=copied)
+        load_codec("copy", model_dir=copied)
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "cuda:x", ""])

@@ -80,7 +80,7 @@ class FakeCodec:
 
     def kept_codes(self, data: bytes) -> int:
         height, width = self.decode(data).shape[:2]
-        return height * width
+        return int(height * width)
 
     def inspect(self, data: bytes) -> FileInfo:
         return bitstream.inspect(data)

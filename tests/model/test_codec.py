@@ -1,5 +1,6 @@
 import math
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +12,19 @@ from hypothesis import strategies as st
 from model import bitstream
 from model.checkpoints import load_codec
 from model.codec import Codec
+from model.config import PROFILES
 from model.errors import (
     FileError,
+    HeaderError,
     InputError,
     LimitError,
     NoImportanceMapError,
     ParameterError,
+    PayloadError,
     WrongModelError,
 )
 from model.types import Limits, Pixels
-from tests.conftest import picture
+from tests.conftest import TINY_2018_EMPTY, paper_network, picture, save_network
 
 
 def psnr(a: Pixels, b: Pixels) -> float:
@@ -28,16 +32,35 @@ def psnr(a: Pixels, b: Pixels) -> float:
     return 10 * math.log10(255**2 / max(mse, 1e-6))
 
 
+def at(codec: Codec, quality: float) -> float | None:
+    """The quality, where there is one to choose."""
+    return None if codec.info.fixed_rate else quality
+
+
+def changed(file: bytes, **facts: object) -> bytes:
+    """A file whose header says something else, under a right checksum."""
+    return bitstream.pack(replace(bitstream.unpack(file, limits=Limits()), **facts))  # type: ignore[arg-type]
+
+
 @given(height=st.integers(1, 70), width=st.integers(1, 70), channels=st.sampled_from([3, 4]))
 @settings(max_examples=25, deadline=None)
-def test_every_size_round_trips(tiny_codec: Codec, height: int, width: int, channels: int) -> None:
-    grey = picture(height, width, channels=1)
-    array = np.concatenate([grey, grey, grey, picture(height, width, channels=1, seed=1)], 2)[..., :channels]
-    decoded = tiny_codec.decode(tiny_codec.encode(array, quality=80))
+def test_every_size_round_trips(any_codec: Codec, height: int, width: int, channels: int) -> None:
+    array = picture(height, width, channels=channels)
+    file = any_codec.encode(array, quality=at(any_codec, 80))
+    decoded = any_codec.decode(file)
     assert decoded.shape == array.shape
     assert decoded.dtype == np.uint8
-    assert np.abs(decoded[..., :3].mean((0, 1)) - array[..., :3].mean((0, 1))).max() < 16
     assert np.array_equal(decoded[..., 3:], array[..., 3:])
+    assert any_codec.encode(array, quality=at(any_codec, 80)) == file
+    assert np.array_equal(any_codec.decode(file), decoded)
+
+
+@given(height=st.integers(1, 70), width=st.integers(1, 70))
+@settings(max_examples=25, deadline=None)
+def test_every_size_keeps_its_brightness(tiny_codec: Codec, height: int, width: int) -> None:
+    array = np.repeat(picture(height, width, channels=1), 3, 2)
+    decoded = tiny_codec.decode(tiny_codec.encode(array, quality=80))
+    assert np.abs(decoded.mean((0, 1)) - array.mean((0, 1))).max() < 16
 
 
 def test_quality_trades_size_for_distortion(tiny_codec: Codec) -> None:
@@ -49,19 +72,19 @@ def test_quality_trades_size_for_distortion(tiny_codec: Codec) -> None:
     assert errors == sorted(set(errors))
 
 
-def test_tiny_and_flat_pictures_are_stored_losslessly_when_that_is_smaller(tiny_codec: Codec) -> None:
-    for array in (picture(1, 1), picture(3, 2), np.full((300, 200, 3), 77, np.uint8)):
-        file = tiny_codec.encode(array)
-        assert tiny_codec.inspect(file).profile == "stored"
-        assert np.array_equal(tiny_codec.decode(file), array)
+def test_tiny_and_flat_pictures_are_stored_losslessly_when_that_is_smaller(any_codec: Codec) -> None:
+    for array in (picture(1, 1), picture(2, 1), np.full((300, 200, 3), 77, np.uint8)):
+        file = any_codec.encode(array)
+        assert any_codec.inspect(file).profile == "stored"
+        assert np.array_equal(any_codec.decode(file), array)
         assert len(file) < 80 + array.size // 200
         with pytest.raises(NoImportanceMapError):
-            tiny_codec.importance_map(file)
+            any_codec.importance_map(file)
 
 
-def test_noise_is_never_larger_than_stored(tiny_codec: Codec) -> None:
+def test_noise_is_never_larger_than_stored(any_codec: Codec) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
-    assert len(tiny_codec.encode(noise, quality=100)) < noise.size + 60
+    assert len(any_codec.encode(noise, quality=at(any_codec, 100))) < noise.size + 60
 
 
 @pytest.fixture(scope="module")
@@ -69,67 +92,65 @@ def array() -> Pixels:
     return picture(112, 144, seed=3)
 
 
-def test_codes_do_not_depend_on_threads_or_precision(
-    tiny_dir: Path, tiny_codec: Codec, array: Pixels
-) -> None:
-    file = tiny_codec.encode(array, quality=70)
-    levels, codes = tiny_codec.decode_codes(file)
+def test_codes_do_not_depend_on_threads_or_precision(any_dir: Path, any_codec: Codec, array: Pixels) -> None:
+    file = any_codec.encode(array, quality=at(any_codec, 70))
+    levels, codes = any_codec.decode_codes(file)
+    other = load_codec(any_codec.info.name, model_dir=any_dir, device="cpu", dtype="bfloat16")
+    assert psnr(other.decode(file), any_codec.decode(file)) > 40
+    back = other.encode(array, quality=at(any_codec, 70))  # files travel both ways
+    assert any_codec.decode(back).shape == array.shape
     before = torch.get_num_threads()
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            for dtype in ("float32", "bfloat16"):
-                other = load_codec("tiny", model_dir=tiny_dir, device="cpu", dtype=dtype)
-                other_levels, other_codes = other.decode_codes(file)
+            for codec in (any_codec, other):
+                other_levels, other_codes = codec.decode_codes(file)
                 assert torch.equal(other_levels, levels)
                 assert torch.equal(other_codes, codes)
-                assert psnr(other.decode(file), tiny_codec.decode(file)) > 40
-                decoded = tiny_codec.decode_codes(other.encode(array, quality=70))  # files travel both ways
-                assert decoded[1].shape == codes.shape
     finally:
         torch.set_num_threads(before)
 
 
-def test_codes_do_not_depend_on_the_callers_autocast(tiny_codec: Codec, array: Pixels) -> None:
-    file = tiny_codec.encode(array, quality=70)
-    expected = tiny_codec.decode_codes(file)
+def test_codes_do_not_depend_on_the_callers_autocast(any_codec: Codec, array: Pixels) -> None:
+    file = any_codec.encode(array, quality=at(any_codec, 70))
+    expected = any_codec.decode_codes(file)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = tiny_codec.decode_codes(file)
-        made_inside = tiny_codec.encode(array, quality=70)
+        found = any_codec.decode_codes(file)
+        made_inside = any_codec.encode(array, quality=at(any_codec, 70))
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
-    assert psnr(tiny_codec.decode(made_inside), tiny_codec.decode(file)) > 30
+    assert psnr(any_codec.decode(made_inside), any_codec.decode(file)) > 30
 
 
-def test_files_and_codes_do_not_depend_on_the_batch(tiny_codec: Codec) -> None:
+def test_files_and_codes_do_not_depend_on_the_batch(any_codec: Codec) -> None:
     arrays = [picture(48, 64, seed=seed) for seed in range(4)]
-    alone = [tiny_codec.encode(array, quality=70) for array in arrays]
-    together = tiny_codec.encode_batch(arrays, quality=70)
-    assert [tiny_codec.decode_codes(a)[1].tolist() for a in alone] == [
-        tiny_codec.decode_codes(b)[1].tolist() for b in together
+    alone = [any_codec.encode(array, quality=at(any_codec, 70)) for array in arrays]
+    together = any_codec.encode_batch(arrays, quality=at(any_codec, 70))
+    assert [any_codec.decode_codes(a)[1].tolist() for a in alone] == [
+        any_codec.decode_codes(b)[1].tolist() for b in together
     ]
     for picture_alone, in_batch in zip(
-        map(tiny_codec.decode, alone), tiny_codec.decode_batch(alone), strict=True
+        map(any_codec.decode, alone), any_codec.decode_batch(alone), strict=True
     ):
         assert np.abs(picture_alone.astype(int) - in_batch).max() <= 1
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_codes_do_not_depend_on_the_device(tiny_dir: Path, tiny_codec: Codec, array: Pixels) -> None:
-    on_gpu = load_codec("tiny", model_dir=tiny_dir, device="cuda")
-    for codec, other in ((tiny_codec, on_gpu), (on_gpu, tiny_codec)):
-        file = codec.encode(array, quality=70)
+def test_codes_do_not_depend_on_the_device(any_dir: Path, any_codec: Codec, array: Pixels) -> None:
+    on_gpu = load_codec(any_codec.info.name, model_dir=any_dir, device="cuda")
+    for codec, other in ((any_codec, on_gpu), (on_gpu, any_codec)):
+        file = codec.encode(array, quality=at(any_codec, 70))
         for ours, theirs in zip(codec.decode_codes(file), other.decode_codes(file), strict=True):
             assert torch.equal(ours, theirs)
 
 
-def test_threads_share_a_codec(tiny_codec: Codec) -> None:
+def test_threads_share_a_codec(any_codec: Codec) -> None:
     arrays = [picture(64, 80, seed=seed) for seed in range(6)]
-    expected = [tiny_codec.encode(array) for array in arrays]
+    expected = [any_codec.encode(array) for array in arrays]
     found: list[bytes | None] = [None] * 6
 
     def work(index: int) -> None:
-        found[index] = tiny_codec.encode(arrays[index])
+        found[index] = any_codec.encode(arrays[index])
 
     threads = [threading.Thread(target=work, args=(index,)) for index in range(6)]
     for thread in threads:
@@ -139,63 +160,139 @@ def test_threads_share_a_codec(tiny_codec: Codec) -> None:
     assert found == expected
 
 
-def test_bands_leave_no_seam(tiny_codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
-    array = picture(700, 48)
-    file = tiny_codec.encode(array, quality=90)
-    whole = tiny_codec.decode(file)
+@pytest.mark.parametrize("axes", [(0, 1, 2), (1, 0, 2)], ids=["tall", "wide"])
+def test_bands_leave_no_seam(
+    any_codec: Codec, monkeypatch: pytest.MonkeyPatch, axes: tuple[int, int, int]
+) -> None:
+    array = picture(700, 48).transpose(axes)
+    file = any_codec.encode(array, quality=at(any_codec, 90))
+    pixels, integers = any_codec.decode(file), any_codec.decode_codes(file)
     monkeypatch.setattr("model.codec._BAND_PIXELS", 48 * 128)
-    wide = tiny_codec.encode(array.swapaxes(0, 1), quality=90)
-    assert psnr(tiny_codec.decode(wide).swapaxes(0, 1), array) > psnr(whole, array) - 0.5
-    assert np.abs(tiny_codec.decode(file).astype(int) - whole).max() <= 1
-    assert abs(len(tiny_codec.encode(array, quality=90)) - len(file)) <= 8
+    assert np.abs(any_codec.decode(file).astype(int) - pixels).max() <= 1
+    in_bands = any_codec.decode_codes(any_codec.encode(array, quality=at(any_codec, 90)))
+    for whole, joined in zip(integers, in_bands, strict=True):
+        assert (whole != joined).double().mean() < 0.001  # rounding at the very edge between two symbols
 
 
-def test_every_truncation_of_a_small_file_is_refused(tiny_codec: Codec) -> None:
-    file = tiny_codec.encode(picture(40, 40))
+def test_every_truncation_of_a_small_file_is_refused(any_codec: Codec) -> None:
+    file = any_codec.encode(picture(40, 40))
     for cut in range(len(file)):
         with pytest.raises(FileError):
-            tiny_codec.decode(file[:cut])
+            any_codec.decode(file[:cut])
 
 
-def test_every_bit_flip_of_a_small_file_is_refused(tiny_codec: Codec) -> None:
-    file = tiny_codec.encode(picture(40, 40))
+def test_every_bit_flip_of_a_small_file_is_refused(any_codec: Codec) -> None:
+    file = any_codec.encode(picture(40, 40))
     for bit in range(8 * len(file)):
         flipped = bytearray(file)
         flipped[bit // 8] ^= 1 << bit % 8
         with pytest.raises(FileError):
-            tiny_codec.decode(bytes(flipped))
+            any_codec.decode(bytes(flipped))
 
 
 @given(data=st.data())
 @settings(max_examples=40, deadline=None)
-def test_payloads_behind_right_checksums_never_crash(tiny_codec: Codec, data: st.DataObject) -> None:
-    container = bitstream.unpack(tiny_codec.encode(picture(40, 56), quality=70), limits=Limits())
-    kind = data.draw(st.sampled_from(sorted(container.sections)))
+def test_payloads_behind_right_checksums_never_crash(any_codec: Codec, data: st.DataObject) -> None:
+    container = bitstream.unpack(
+        any_codec.encode(picture(40, 56), quality=at(any_codec, 70)), limits=Limits()
+    )
+    kind = data.draw(st.sampled_from([kind for kind, payload in container.sections.items() if payload]))
     payload = bytearray(container.sections[kind])
     for _ in range(data.draw(st.integers(1, 4))):
         payload[data.draw(st.integers(0, len(payload) - 1))] = data.draw(st.integers(0, 255))
     sections = {**container.sections, kind: bytes(payload)}
-    hostile = bitstream.Container(**{**vars(container), "sections": sections})
+    hostile = replace(container, sections=sections)
     try:
-        assert tiny_codec.decode(bitstream.pack(hostile)).shape == (40, 56, 3)
+        assert any_codec.decode(bitstream.pack(hostile)).shape == (40, 56, 3)
     except InputError:
         pass
 
 
-def test_importance_maps_of_picture_and_file_agree(tiny_codec: Codec) -> None:
+def test_importance_maps_of_picture_and_file_agree(any_codec: Codec) -> None:
     array = picture(75, 130)
-    file = tiny_codec.encode(array, quality=60)
-    found = tiny_codec.importance_map(file)
+    file = any_codec.encode(array, quality=at(any_codec, 60))
+    found = any_codec.importance_map(file)
     assert found.shape == (75, 130)
-    assert np.array_equal(found, tiny_codec.importance_map(array, quality=60))
-    assert set(np.unique(found)) <= {255 * level // 4 for level in range(1, 5)}
+    assert np.array_equal(found, any_codec.importance_map(array, quality=at(any_codec, 60)))
+    lowest = any_codec.config.lowest_level
+    assert set(np.unique(found)) <= {255 * level // 4 for level in range(lowest, lowest + 4)}
 
 
-def test_files_of_another_model_are_refused_by_name(tiny_codec: Codec) -> None:
-    container = bitstream.unpack(tiny_codec.encode(picture(40, 40)), limits=Limits())
-    other = bitstream.pack(bitstream.Container(**{**vars(container), "model_id": b"abcd"}))
+def test_files_of_another_model_are_refused_by_name(any_codec: Codec) -> None:
+    other = changed(any_codec.encode(picture(40, 40)), model_id=b"abcd")
     with pytest.raises(WrongModelError, match="61626364"):
-        tiny_codec.decode(other)
+        any_codec.decode(other)
+
+
+def test_files_say_which_profile_made_them_and_what_its_lowest_level_is(any_codec: Codec) -> None:
+    info = any_codec.inspect(any_codec.encode(picture(40, 56)))
+    config = any_codec.config
+    assert (info.profile, info.lowest_level) == (config.profile, config.lowest_level)
+    assert (info.quality is None) == config.fixed_rate == any_codec.info.fixed_rate
+
+
+def test_headers_that_contradict_the_model_are_refused_before_a_payload_is_read(any_codec: Codec) -> None:
+    config = any_codec.config
+    file = any_codec.encode(picture(40, 56), quality=at(any_codec, 1))
+    garbage = dict.fromkeys(bitstream.unpack(file, limits=Limits()).sections, b"\xff" * 9)
+    other_profile = next(name for name in PROFILES if name != config.profile)
+    for facts in ({"profile": other_profile}, {"lowest_level": 1 - config.lowest_level}):
+        hostile = changed(file, **facts, sections=garbage)
+        for read in (any_codec.decode, any_codec.decode_codes, any_codec.importance_map):
+            with pytest.raises(HeaderError, match="in a file of model"):
+                read(hostile)
+
+
+def test_a_quality_is_refused_where_there_is_none_to_choose(tiny_2018_codec: Codec) -> None:
+    array = picture(40, 56)
+    sink = lambda: pytest.fail("nothing should be coded")  # noqa: E731
+    for use in (
+        lambda: tiny_2018_codec.encode(array, quality=50),
+        lambda: tiny_2018_codec.encode_batch([array], quality=1),
+        lambda: tiny_2018_codec.importance_map(array, quality=50),
+        lambda: tiny_2018_codec.write_to(sink, array, quality=50),
+    ):
+        with pytest.raises(ParameterError, match="tiny-2018 has one rate"):
+            use()
+
+
+def test_a_quality_in_a_file_of_one_rate_is_refused(tiny_2018_codec: Codec) -> None:
+    file = tiny_2018_codec.encode(picture(40, 56))
+    for quality in (1, bitstream.QUALITY_STEPS):
+        for read in (tiny_2018_codec.decode, tiny_2018_codec.importance_map, tiny_2018_codec.inspect):
+            with pytest.raises(HeaderError, match=f"quality {quality} "):
+                read(changed(file, quality=quality))
+
+
+def test_levels_say_how_many_leading_codes_a_place_has(any_codec: Codec, array: Pixels) -> None:
+    config = any_codec.config
+    levels, codes = any_codec.decode_codes(any_codec.encode(array, quality=at(any_codec, 70)))
+    each = config.cell // 8
+    kept = levels.repeat_interleave(each, 1).repeat_interleave(each, 2) * config.step
+    inside = torch.arange(config.channels).view(-1, 1, 1) < kept
+    assert config.lowest_level <= levels.min() < levels.max() <= config.highest_level
+    assert not codes[~inside].any()
+    if config.profile == "cvpr2018":
+        assert set(codes[inside].tolist()) == {-1, 1}
+
+
+def test_a_picture_of_empty_places_only_has_no_codes(tmp_path: Path) -> None:
+    network = paper_network(TINY_2018_EMPTY)
+    last = network.transforms.encoder.importance[-1].bias
+    assert isinstance(last, torch.Tensor)
+    last.data -= 1000
+    codec = load_codec("empty", model_dir=save_network(network, tmp_path, "empty"), device="cpu")
+    file = codec.encode(picture(100, 60))
+    assert [section.length for section in codec.inspect(file).sections[1:]] == [0, 0, 0]
+    levels, codes = codec.decode_codes(file)
+    assert not levels.any()
+    assert not codes.any()
+    assert not codec.importance_map(file).any()
+    assert np.array_equal(codec.decode(file), codec.decode(codec.encode(picture(100, 60, seed=1))))
+    sections = bitstream.unpack(file, limits=Limits()).sections
+    for hidden in (b"\x01", b"\0\0\0\0", b"\xff" * 20):
+        with pytest.raises(PayloadError):
+            codec.decode(changed(file, sections={**sections, 17: hidden}))
 
 
 @pytest.mark.parametrize("quality", [0, 0.99, 100.01, float("nan"), -5])
@@ -205,17 +302,17 @@ def test_quality_out_of_range_is_refused(tiny_codec: Codec, quality: float) -> N
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (4, 4, 1), (4, 4, 5), (0, 4, 3), (4, 0, 3)])
-def test_arrays_that_are_no_pictures_are_refused(tiny_codec: Codec, shape: tuple[int, ...]) -> None:
+def test_arrays_that_are_no_pictures_are_refused(any_codec: Codec, shape: tuple[int, ...]) -> None:
     with pytest.raises(ParameterError, match="expected uint8"):
-        tiny_codec.encode(np.zeros(shape, np.uint8))
+        any_codec.encode(np.zeros(shape, np.uint8))
 
 
-def test_limits_hold_for_pictures_and_for_files(tiny_dir: Path, tiny_codec: Codec) -> None:
-    small = load_codec("tiny", model_dir=tiny_dir, device="cpu", limits=Limits(max_pixels=100))
+def test_limits_hold_for_pictures_and_for_files(any_dir: Path, any_codec: Codec) -> None:
+    small = load_codec(any_codec.info.name, model_dir=any_dir, device="cpu", limits=Limits(max_pixels=100))
     with pytest.raises(LimitError, match="max_pixels is 100, got 144"):
         small.encode(picture(12, 12))
     with pytest.raises(LimitError, match="max_pixels is 100, got 144"):
-        small.decode(tiny_codec.encode(picture(12, 12)))
+        small.decode(any_codec.encode(picture(12, 12)))
 
 
 def test_batches_of_unequal_pictures_are_refused(tiny_codec: Codec) -> None:

@@ -3,6 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.config import CodecConfig
 from model.context import (
     CHECKERBOARD,
     COARSE_TO_FINE,
@@ -24,7 +25,7 @@ from model.integer import (
     inside_plane,
     padded_rows,
 )
-from tests.conftest import TINY
+from tests.conftest import TINY, TINY_2018
 
 CPU = torch.device("cpu")
 
@@ -45,42 +46,43 @@ def test_padded_rows_find_positions_in_planes() -> None:
     assert torch.equal(Plane.of(values).rows[rows, 0].long(), torch.arange(30))
 
 
-def test_integer_predictions_are_those_of_the_float_model() -> None:
+@pytest.mark.parametrize(("config", "largest"), [(TINY, 9), (TINY_2018, 1)], ids=["cwic", "cvpr2018"])
+def test_integer_predictions_are_those_of_the_float_model(config: CodecConfig, largest: int) -> None:
     torch.manual_seed(0)
-    model = ContextModel(TINY)
+    model = ContextModel(config)
     for parameter in model.parameters():
         parameter.data = torch.randn_like(parameter) * 0.1
-    group, spec = model.groups()[1], group_specs(TINY)[1][1]
-    codes = torch.randint(-9, 10, (2, 16, 6, 7))
+    codes = torch.randint(-largest, largest + 1, (2, config.channels, 6, 7))
     side = torch.randint(-256, 257, (2, 2, 6, 7))
-    grid = pass_grid(spec.pattern, 6, 7, device=CPU)
-    saturation = saturation_table(255)
+    saturation = saturation_table(config.code_limit)
 
     def activations(part: torch.Tensor) -> Plane:
         rows = code_activations(part.permute(0, 2, 3, 1).reshape(-1, part.shape[1]), saturation)
         return Plane.of(rows.reshape(2, 6, 7, -1).permute(0, 3, 1, 2))
 
-    integer = IntegerGroup(spec, freeze_group(group), largest=256, device=CPU)
-    base = group.base(side / ACTIVATION_ONE, codes[:, :4].float())
-    for step in range(spec.passes):
-        seen = (grid < step)[None, None]
-        known = codes[:, 4:] * seen
-        mean, log_scale = group(base, known.float(), seen.float())
-        positions = torch.nonzero((grid == step).flatten().repeat(2))[:, 0]
-        found_mean, found_scale = integer.predict(
-            step,
-            padded_rows(positions, 6, 7),
-            side=Plane.of(side),
-            previous=[activations(codes[:, :4])],
-            local=activations(known),
-            inside=inside_plane(2, 6, 7, device=CPU),
-        )
-        want_mean = mean.permute(0, 2, 3, 1).reshape(-1, spec.size)[positions]
-        want_scale = log_scale.permute(0, 2, 3, 1).reshape(-1, spec.size)[positions]
-        assert (found_mean / FRACTIONS - want_mean).abs().max() < 1.6 / FRACTIONS
-        assert (
-            (found_scale - SCALE_ZERO) / SCALES_PER_OCTAVE - want_scale
-        ).abs().max() < 0.7 / SCALES_PER_OCTAVE
+    for group, spec in zip(model.groups(), group_specs(config)[1], strict=True):
+        grid = pass_grid(spec.pattern, 6, 7, device=CPU)
+        integer = IntegerGroup(spec, freeze_group(group), largest=256, device=CPU)
+        before = torch.split(codes[:, : spec.start], list(spec.previous), 1)
+        base = group.base(side / ACTIVATION_ONE, codes[:, : spec.start].float())
+        for step in range(spec.passes):
+            seen = (grid < step)[None, None]
+            known = codes[:, spec.start : spec.start + spec.size] * seen
+            mean, log_scale = group(base, known.float(), seen.float())
+            positions = torch.nonzero((grid == step).flatten().repeat(2))[:, 0]
+            found_mean, found_scale = integer.predict(
+                step,
+                padded_rows(positions, 6, 7),
+                side=Plane.of(side),
+                previous=[activations(part) for part in before],
+                local=activations(known),
+                inside=inside_plane(2, 6, 7, device=CPU),
+            )
+            want_mean = mean.permute(0, 2, 3, 1).reshape(-1, spec.size)[positions]
+            want_scale = log_scale.permute(0, 2, 3, 1).reshape(-1, spec.size)[positions]
+            assert (found_mean / FRACTIONS - want_mean).abs().max() < 1.6 / FRACTIONS
+            distance = (found_scale - SCALE_ZERO) / SCALES_PER_OCTAVE - want_scale
+            assert distance.abs().max() < 0.7 / SCALES_PER_OCTAVE
 
 
 @given(st.data())
