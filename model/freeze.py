@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from model.config import CodecConfig
 from model.context import LINEAR_SCALE, GroupContext, group_specs
+from model.cvpr2018_network import Cvpr2018Network
+from model.cwic_network import CwicNetwork
 from model.entropy import (
     DECISIONS,
     FRACTIONS,
@@ -21,15 +23,13 @@ from model.entropy import (
     above,
 )
 from model.integer import ACTIVATION_ONE, WEIGHT_MAX
-from model.network import Network
-from model.paper import PaperNetwork
 from model.rates import scale_of
 
 _EXPONENT_MAX = 30
 
 
 def freeze(
-    network: Network | PaperNetwork, *, map_tables: SymbolTables, code_tables: SymbolTables
+    network: CwicNetwork | Cvpr2018Network, *, map_tables: SymbolTables, code_tables: SymbolTables
 ) -> dict[str, Tensor]:
     """All tensors of a checkpoint: the pixel path in float16, everything that makes probabilities in integers."""
     transforms = network.transforms

@@ -10,9 +10,9 @@ import torch
 from model.checkpoints import available, load_codec, save_checkpoint
 from model.codec import Codec
 from model.config import CodecConfig, Cvpr2018Config, CwicConfig
+from model.cvpr2018_network import Cvpr2018Network
+from model.cwic_network import CwicNetwork
 from model.freeze import freeze, logistic_tables
-from model.network import Network
-from model.paper import PaperNetwork
 from model.types import Pixels
 
 TINY = CwicConfig(
@@ -34,10 +34,10 @@ TINIES: dict[str, CodecConfig] = {
 }
 
 
-def paper_network(config: Cvpr2018Config) -> PaperNetwork:
+def paper_network(config: Cvpr2018Config) -> Cvpr2018Network:
     """Seeded random weights, but maps that use all levels and pictures that use all brightnesses."""
     torch.manual_seed(1)
-    network = PaperNetwork(config)
+    network = Cvpr2018Network(config)
     last = network.transforms.encoder.importance[-1]
     assert isinstance(last, torch.nn.Conv2d)
     assert last.bias is not None
@@ -49,9 +49,9 @@ def paper_network(config: Cvpr2018Config) -> PaperNetwork:
     return network
 
 
-def save_network(network: Network | PaperNetwork, folder: Path, name: str) -> Path:
+def save_network(network: CwicNetwork | Cvpr2018Network, folder: Path, name: str) -> Path:
     """Write a network as a checkpoint with the tables that it assumes; the folder."""
-    map_tables, code_tables = logistic_tables(), logistic_tables(binary=isinstance(network, PaperNetwork))
+    map_tables, code_tables = logistic_tables(), logistic_tables(binary=isinstance(network, Cvpr2018Network))
     tensors = freeze(network, map_tables=map_tables, code_tables=code_tables)
     save_checkpoint(tensors, network.config, folder / name, card={})
     return folder
@@ -61,8 +61,8 @@ def save_network(network: Network | PaperNetwork, folder: Path, name: str) -> Pa
 def tiny_dirs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """For each of TINIES a folder with its checkpoint: seeded, narrow and untrained. `tiny` codes pictures well."""
     torch.manual_seed(0)
-    networks: dict[str, Network | PaperNetwork] = {
-        "tiny": Network(TINY),
+    networks: dict[str, CwicNetwork | Cvpr2018Network] = {
+        "tiny": CwicNetwork(TINY),
         "tiny-2018": paper_network(TINY_2018),
         "tiny-2018-empty": paper_network(TINY_2018_EMPTY),
     }

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from model.config import CwicConfig
 from model.cwic import lambda_at
-from model.network import Network
+from model.cwic_network import CwicNetwork
 from training.config import Stage, TrainConfig
 from training.data import PicturePool
 from training.klt import block_samples, principal_components
@@ -26,9 +26,9 @@ class CwicRecipe:
         self._config = config
         self._codec = codec
 
-    def network(self, pool: PicturePool) -> Network:
+    def network(self, pool: PicturePool) -> CwicNetwork:
         """Linear block transforms that are a Karhunen-Loeve transform, and branches close to zero."""
-        network = Network(self._codec)
+        network = CwicNetwork(self._codec)
         samples = block_samples(pool, generator=torch.Generator().manual_seed(self._config.seed))
         basis = principal_components(samples)[: self._codec.channels].reshape(-1, 3, 8, 8)
         network.transforms.analysis.blocks.weight.data = basis.clone()

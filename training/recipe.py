@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from model.config import CodecConfig, Cvpr2018Config, CwicConfig
-from model.network import Network
-from model.paper import PaperNetwork
+from model.cvpr2018_network import Cvpr2018Network
+from model.cwic_network import CwicNetwork
 from training.config import Stage
 from training.data import PicturePool
 from training.team import Team
 
-AnyNetwork = Network | PaperNetwork
+AnyNetwork = CwicNetwork | Cvpr2018Network
 
 
 class Outcome(NamedTuple):
@@ -81,6 +81,6 @@ def parts_of(recipe: Recipe, stage: Stage) -> tuple[str, ...]:
 def network_of(config: CodecConfig) -> AnyNetwork:
     """A network with random weights, to load others into."""
     if isinstance(config, Cvpr2018Config):
-        return PaperNetwork(config)
+        return Cvpr2018Network(config)
     assert isinstance(config, CwicConfig)
-    return Network(config)
+    return CwicNetwork(config)

@@ -18,10 +18,10 @@ from model.config import Cvpr2018Config, CwicConfig
 from model.errors import CwicError
 from model.freeze import thaw
 from training.config import Stage, TrainConfig
+from training.cvpr2018_recipe import Cvpr2018Recipe, scheduled
 from training.cwic_recipe import CwicRecipe
 from training.data import PicturePool
 from training.metrics import psnr_of_mse
-from training.paper_recipe import PaperRecipe, scheduled
 from training.recipe import AnyNetwork, Outcome, Recipe, parts_of
 from training.state import STATE, Progress, read_tensors, restore, save_state, write_tensors
 from training.team import Team
@@ -39,7 +39,7 @@ class DivergedError(CwicError):
 def recipe_of(config: TrainConfig) -> Recipe:
     """The recipe of the config's profile."""
     if isinstance(config.codec, Cvpr2018Config):
-        return PaperRecipe(config, config.codec)
+        return Cvpr2018Recipe(config, config.codec)
     assert isinstance(config.codec, CwicConfig)
     return CwicRecipe(config, config.codec)
 

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from model.checkpoints import load_codec
 from model.config import Cvpr2018Config
+from model.cvpr2018_network import Cvpr2018Network
 from model.freeze import freeze, logistic_tables, thaw
-from model.paper import PaperNetwork
 from tests.conftest import TINY_2018, TINY_2018_EMPTY, paper_network, picture, save_network
 
 both = pytest.mark.parametrize("config", [TINY_2018, TINY_2018_EMPTY], ids=["from 1", "from 0"])
@@ -17,7 +17,7 @@ def batch(height: int = 64, width: int = 96) -> Tensor:
     return torch.from_numpy(picture(height, width)).permute(2, 0, 1)[None].float() / 127.5 - 1
 
 
-def shaken(config: Cvpr2018Config) -> PaperNetwork:
+def shaken(config: Cvpr2018Config) -> Cvpr2018Network:
     """With context models that have an opinion, whose likelihoods stay away from those that tables end at."""
     network = paper_network(config)
     for parameter in network.context.parameters():

@@ -9,9 +9,9 @@ from torch import Tensor
 from model.checkpoints import load_codec, save_checkpoint
 from model.config import CodecConfig
 from model.cwic import dct_basis, lambda_at
+from model.cwic_network import CwicNetwork, rate_distortion_round
 from model.errors import CheckpointFormatError
 from model.freeze import freeze, logistic_tables, thaw
-from model.network import Network, rate_distortion_round
 from model.rates import logistic_bits
 from tests.conftest import TINY, picture
 
@@ -24,7 +24,7 @@ def batch(height: int = 64, width: int = 96) -> tuple[Tensor, Tensor]:
 def test_estimated_rates_are_those_of_real_files(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What the integer export and the range coder cost against the float model."""
     torch.manual_seed(1)
-    network = Network(TINY)
+    network = CwicNetwork(TINY)
     for group in (network.context.map, *network.context.groups()):
         assert group.out.bias is not None
         group.out.bias.data[group.spec.size :] = 2.5  # wide enough that no likelihood is at its floor
@@ -46,7 +46,7 @@ def test_estimated_rates_are_those_of_real_files(tmp_path_factory: pytest.TempPa
 @pytest.mark.parametrize("noise", [False, True])
 def test_gradients_reach_every_parameter(noise: bool) -> None:
     torch.manual_seed(0)
-    network = Network(TINY)
+    network = CwicNetwork(TINY)
     for parameter in network.parameters():
         parameter.data += 0.01 * torch.randn_like(parameter)
     x, quality = batch()
@@ -61,7 +61,7 @@ def test_gradients_reach_every_parameter(noise: bool) -> None:
 
 def test_thawing_a_checkpoint_gives_the_weights_that_were_frozen() -> None:
     torch.manual_seed(0)
-    network = Network(TINY)
+    network = CwicNetwork(TINY)
     for parameter in network.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     tables = logistic_tables()
@@ -73,7 +73,7 @@ def test_thawing_a_checkpoint_gives_the_weights_that_were_frozen() -> None:
 
 
 def test_levels_keep_the_leading_channels_and_none_is_empty() -> None:
-    network = Network(TINY)
+    network = CwicNetwork(TINY)
     mask = network._mask(torch.tensor([1.0, 2, 3, 4]).view(1, 1, 1, 4))[0, :, 0]
     assert mask.sum(0).tolist() == [4, 8, 12, 16]
     assert torch.equal(mask, mask.sort(0, descending=True).values)
@@ -98,7 +98,7 @@ def test_rounding_saves_bits_only_where_they_cost_more_than_the_error() -> None:
 
 
 def test_the_gain_gives_the_step_that_fits_lambda() -> None:
-    network = Network(TINY)
+    network = CwicNetwork(TINY)
     quality = torch.tensor([0.0, 0.5, 1.0]).view(1, 1, 1, 3)
     lambdas = lambda_at(TINY, quality)
     assert float(lambdas[0, 0, 0, 0]) == pytest.approx(TINY.lambda_min)

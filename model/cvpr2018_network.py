@@ -13,7 +13,7 @@ from model.rates import bernoulli_bits, map_bits, symbol_bits
 from model.transforms import level_plane
 
 
-class PaperOutput(NamedTuple):
+class Cvpr2018Output(NamedTuple):
     """What the network makes of pictures.
 
     Attributes:
@@ -33,7 +33,7 @@ class PaperOutput(NamedTuple):
     levels: Tensor
 
 
-class PaperNetwork(nn.Module):
+class Cvpr2018Network(nn.Module):
     """Encoder, binarizer, importance mask, context models, decoder."""
 
     def __init__(self, config: Cvpr2018Config) -> None:
@@ -42,7 +42,7 @@ class PaperNetwork(nn.Module):
         self.transforms = Cvpr2018Transforms(config)
         self.context = ContextModel(config)
 
-    def forward(self, x: Tensor, *, masked: bool, priced: bool, decoded: bool = True) -> PaperOutput:
+    def forward(self, x: Tensor, *, masked: bool, priced: bool, decoded: bool = True) -> Cvpr2018Output:
         """Code pictures as the codec would, with gradients.
 
         Args:
@@ -72,7 +72,7 @@ class PaperNetwork(nn.Module):
             )
         pixels = x.shape[2] * x.shape[3]
         x_hat = self.transforms.decoder(codes) if decoded else None
-        return PaperOutput(x_hat, p, mask, code_bits / pixels, level_bits / pixels, levels)
+        return Cvpr2018Output(x_hat, p, mask, code_bits / pixels, level_bits / pixels, levels)
 
     def _code_bits(self, bits: Tensor, codes: Tensor, mask: Tensor, levels: Tensor) -> Tensor:
         """[B]."""

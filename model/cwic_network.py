@@ -16,7 +16,7 @@ from model.transforms import level_plane
 _MASK_RAMP = 8.0  # channels over which the mask's gradient reaches
 
 
-class NetworkOutput(NamedTuple):
+class CwicOutput(NamedTuple):
     """The picture [B, 3, H, W] (about 0..1), bits per pixel [B], and levels [B, 1, H/16, W/16]."""
 
     x_hat: Tensor
@@ -25,7 +25,7 @@ class NetworkOutput(NamedTuple):
     levels: Tensor
 
 
-class Network(nn.Module):
+class CwicNetwork(nn.Module):
     """Analysis, importance-masked quantisation, context models, synthesis."""
 
     def __init__(self, config: CwicConfig) -> None:
@@ -34,7 +34,7 @@ class Network(nn.Module):
         self.transforms = CwicTransforms(config)
         self.context = ContextModel(config)
 
-    def forward(self, x: Tensor, quality: Tensor, *, noise: bool = False) -> NetworkOutput:
+    def forward(self, x: Tensor, quality: Tensor, *, noise: bool = False) -> CwicOutput:
         """Code pictures as the codec would, with gradients.
 
         Args:
@@ -57,7 +57,7 @@ class Network(nn.Module):
             level_bits = map_bits(self.context.map, levels.detach(), quality, config)
         x_hat = transforms.synthesis(codes / gain, level_plane(levels8, config), quality8)
         pixels = x.shape[2] * x.shape[3]
-        return NetworkOutput(x_hat, code_bits / pixels, level_bits / pixels, levels.detach())
+        return CwicOutput(x_hat, code_bits / pixels, level_bits / pixels, levels.detach())
 
     def _mask(self, levels: Tensor) -> Tensor:
         """The mask of kept channels; its gradient is that of a ramp around the last kept channel."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from model.config import Cvpr2018Config
-from model.paper import PaperNetwork
+from model.cvpr2018_network import Cvpr2018Network
 from training.config import Stage, TrainConfig
 from training.data import PicturePool
 from training.klt import block_samples
@@ -21,7 +21,7 @@ _GROWTH = 0.02  # of gamma in a step, for each unit that the mean is off, as a s
 _LEAST_PRESSURE = 0.01
 
 
-class PaperRecipe:
+class Cvpr2018Recipe:
     """See `Recipe`. The objective is that of the paper, equations 9 to 11, for each code location:
 
         squared error of its block + gamma * max(0, mean of p - r)
@@ -42,9 +42,9 @@ class PaperRecipe:
         self._mean_importance: Tensor | None = None
         self._pressure = 1.0  # what gamma has grown to, as a multiple of `rate_weight`
 
-    def network(self, pool: PicturePool) -> PaperNetwork:
+    def network(self, pool: PicturePool) -> Cvpr2018Network:
         """A transform coder in the paper's layers (`transform_start`); random weights where they are too narrow."""
-        network = PaperNetwork(self._codec)
+        network = Cvpr2018Network(self._codec)
         if self._codec.width < MIN_WIDTH:
             sys.stderr.write(f"width {self._codec.width} is below {MIN_WIDTH}: weights start random\n")
             return network
