@@ -95,7 +95,7 @@ class SymbolCoder:
         map_spec, code_specs = group_specs(config)
         level_one = ACTIVATION_ONE // LEVEL_SCALE
         low, high = config.lowest_level - config.level_centre, config.highest_level - config.level_centre
-        largest = max(config.code_limit, ACTIVATION_ONE, max(-low, high) * level_one)
+        largest = max(config.input_limit, ACTIVATION_ONE, max(-low, high) * level_one)
         self._map = IntegerGroup(map_spec, _part(weights, "map."), largest=largest, device=device)
         self._codes = [
             IntegerGroup(spec, _part(weights, f"codes.{k}."), largest=largest, device=device)

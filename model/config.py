@@ -75,7 +75,7 @@ class CodecConfig:
         return symbols
 
     @property
-    def code_limit(self) -> int:
+    def input_limit(self) -> int:
         """The largest magnitude of what context models see: codes, and levels from their centre."""
         raise NotImplementedError
 
@@ -156,6 +156,11 @@ class CwicConfig(CodecConfig):
         """All codes."""
         return -self.code_limit, self.code_limit
 
+    @property
+    def input_limit(self) -> int:
+        """Codes are at least as large as levels from their centre."""
+        return self.code_limit
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cvpr2018Config(CodecConfig):
@@ -198,9 +203,9 @@ class Cvpr2018Config(CodecConfig):
         return 2 * symbols - 1
 
     @property
-    def code_limit(self) -> int:
-        """Levels are larger than codes."""
-        return self.levels
+    def input_limit(self) -> int:
+        """Levels from their centre are larger than codes."""
+        return self.levels - self.level_centre
 
 
 PROFILES: Mapping[str, type[CodecConfig]] = MappingProxyType(

@@ -90,7 +90,7 @@ class Decoder(nn.Module):
 
 
 class Cvpr2018Transforms(Transforms):
-    """The paper's encoder, importance net and decoder. Margins are their receptive fields, 62 and 61 pixels."""
+    """The paper's encoder, importance net and decoder. Margins are their receptive fields, 62 and 64 pixels."""
 
     analysis_margin = 64
     synthesis_margin = 64

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from model.config import Cvpr2018Config
 from model.context import ContextModel
 from model.cvpr2018 import Cvpr2018Transforms
+from model.layers import straight_through
 from model.operators import binarize, importance_mask, quantize_importance
 from model.rates import bernoulli_bits, map_bits, symbol_bits
 from model.transforms import level_plane
@@ -65,11 +66,12 @@ class Cvpr2018Network(nn.Module):
             codes = (2 * bits - 1) * mask
             lowest = config.lowest_level if masked else config.highest_level
             levels = quantize_importance(p, levels=config.levels) * masked + lowest
-            none = x.new_zeros(len(x))
-            code_bits = self._code_bits(bits, codes, mask, levels) if priced else none
-            level_bits = (
-                map_bits(self.context.map, levels, torch.zeros_like(levels), config) if priced else none
-            )
+            code_bits = level_bits = x.new_zeros(len(x))
+            if priced:
+                code_bits = self._code_bits(bits, codes, mask, levels)
+                # A map that costs much gets smoother.
+                soft_levels = straight_through(levels, config.levels * p) if masked else levels
+                level_bits = map_bits(self.context.map, soft_levels, torch.zeros_like(levels), config)
         pixels = x.shape[2] * x.shape[3]
         x_hat = self.transforms.decoder(codes) if decoded else None
         return Cvpr2018Output(x_hat, p, mask, code_bits / pixels, level_bits / pixels, levels)

@@ -41,7 +41,7 @@ def freeze(
     groups |= {f"codes.{k}": group for k, group in enumerate(network.context.groups())}
     for prefix, group in groups.items():
         out |= {f"{prefix}.{name}": tensor for name, tensor in freeze_group(group).items()}
-    out["saturation"] = saturation_table(network.config.code_limit)
+    out["saturation"] = saturation_table(network.config.input_limit)
     out["tables.map"] = torch.from_numpy(map_tables.probabilities).clone()
     out["tables.codes"] = torch.from_numpy(code_tables.probabilities).clone()
     out["tables.escape_order"] = torch.from_numpy(code_tables.escape_order)
@@ -107,10 +107,10 @@ def freeze_group(group: GroupContext) -> dict[str, Tensor]:
     return {name: tensor.cpu().contiguous() for name, tensor in out.items()}
 
 
-def saturation_table(code_limit: int) -> Tensor:
-    """tanh(c / 2) of the codes c = -code_limit..code_limit as activations, int16."""
-    codes = torch.arange(-code_limit, code_limit + 1, dtype=torch.float64)
-    return torch.round(torch.tanh(codes / 2) * ACTIVATION_ONE).to(torch.int16)
+def saturation_table(limit: int) -> Tensor:
+    """tanh(c / 2) of inputs c = -limit..limit as activations, int16."""
+    inputs = torch.arange(-limit, limit + 1, dtype=torch.float64)
+    return torch.round(torch.tanh(inputs / 2) * ACTIVATION_ONE).to(torch.int16)
 
 
 def logistic_tables(*, binary: bool = False) -> SymbolTables:

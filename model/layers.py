@@ -46,5 +46,5 @@ def zero_(layer: nn.Module) -> None:
 
 
 def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
-    """The value of `hard` with the gradient of `soft` (Bengio et al. 2013)."""
-    return soft + (hard - soft).detach()
+    """The value of `hard`, exactly, with the gradient of `soft` (Bengio et al. 2013)."""
+    return hard.detach() + (soft - soft.detach())

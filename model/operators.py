@@ -26,7 +26,8 @@ def importance_mask(p: Tensor, *, channels: int, levels: int, lowest_level: int)
     """The mask of kept channels: m_k = 1 iff k <= (n / L) (Q(p) + lowest level), k = 1..n.
 
     The gradient is dm_k/dp = L where L p - 1 <= ceil(k L / n) - lowest level < L p + 2, and 0 elsewhere: it
-    reaches the channels that one level less or up to two levels more would take away or add.
+    reaches the channels of three levels around the last one kept. The paper has it for the lowest level 0;
+    level 1 shifts mask and window alike.
 
     Args:
         p: importance in [0, 1], [B, 1, h, w].

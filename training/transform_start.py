@@ -92,7 +92,7 @@ def start(encoder: Encoder, decoder: Decoder, blocks: Tensor) -> None:
     bits = [(chosen.index(component), bit) for component, bit in bits]
     with torch.no_grad():
         _start_encoder(encoder, used, bits)
-        _start_decoder(decoder, used, bits)
+        _start_decoder(decoder, used, bits, blocks.mean(0))
 
 
 def fitted_components(blocks: Tensor, count: int) -> list[Component]:
@@ -216,12 +216,13 @@ class _Zigzag:
         self.lowest = float(heights.min())
 
 
-def _start_decoder(decoder: Decoder, components: list[Component], bits: list[tuple[int, int]]) -> None:
+def _start_decoder(
+    decoder: Decoder, components: list[Component], bits: list[tuple[int, int]], mean: Tensor
+) -> None:
     for index in (2, 5, 9):
         _quiet(decoder.layers[index])
     layers = {index: layer for index, layer in enumerate(decoder.layers) if isinstance(layer, nn.Conv2d)}
     # Eighth resolution: one unit for each prefix of a component's code, and what that prefix adds to the block.
-    mean = sum(c.basis * (c.mean + c.scale * float(c.quantizer.means[0][0])) for c in components)
     patterns, updates = [], []
     for component, bit in bits:
         own = [index for index, (other, depth) in enumerate(bits) if other == component and depth <= bit]
@@ -237,7 +238,7 @@ def _start_decoder(decoder: Decoder, components: list[Component], bits: list[tup
     units = torch.stack(patterns)
     _insert(layers[0], range(len(units)), units, 1 - units.abs().sum(1))
     inverse = _by_sub_block(torch.stack(updates, 1))  # [192, units]
-    offset = _by_sub_block(torch.as_tensor(mean)[:, None])[:, 0]
+    offset = _by_sub_block(mean[:, None])[:, 0]
     expand = torch.zeros(len(inverse), layers[3].in_channels)
     expand[:, : len(units)] = inverse
     rows = _signed_rows(expand)

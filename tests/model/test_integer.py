@@ -54,7 +54,7 @@ def test_integer_predictions_are_those_of_the_float_model(config: CodecConfig, l
         parameter.data = torch.randn_like(parameter) * 0.1
     codes = torch.randint(-largest, largest + 1, (2, config.channels, 6, 7))
     side = torch.randint(-256, 257, (2, 2, 6, 7))
-    saturation = saturation_table(config.code_limit)
+    saturation = saturation_table(config.input_limit)
 
     def activations(part: torch.Tensor) -> Plane:
         rows = code_activations(part.permute(0, 2, 3, 1).reshape(-1, part.shape[1]), saturation)
