@@ -23,8 +23,9 @@ from training.pictures import load_pictures
 from training.recipe import AnyNetwork, network_of
 from training.state import WEIGHTS, read_tensors
 
-_CALIBRATION_PIXELS = 30_000_000
-_CALIBRATION_SIDE = 1024
+_CALIBRATION_PIXELS = 30_000_000  # over all qualities
+_FIXED_RATE_PIXELS = 10_000_000
+_SIDE = 1024  # pictures are cut to it
 _CURVE_QUALITIES = (1.0, 20.0, 40.0, 60.0, 80.0, 100.0)
 
 
@@ -72,7 +73,7 @@ def export(config: TrainConfig, *, weights: Path, to: Path, note: str = "") -> N
     tensors = freeze(network, map_tables=map_tables, code_tables=code_tables)
     info = save_checkpoint(tensors, config.codec, to, card=card)
     codec = load_codec(to.name, model_dir=to.parent)
-    curve = _curve(codec, [p.array for p in load_pictures(config.val_files).pictures])
+    curve = _curve(codec, [p.array[:_SIDE, :_SIDE] for p in load_pictures(config.val_files).pictures])
     save_checkpoint(tensors, config.codec, to, card={**card, "validation_curve": curve})
     sys.stdout.write(json.dumps({**asdict(info), "validation_curve": curve}, indent=2) + "\n")
 
@@ -94,11 +95,11 @@ def _calibration_pictures(config: TrainConfig) -> list[tuple[Pixels, float | Non
     chosen: list[tuple[Pixels, float | None]] = []
     pixels = 0
     for index in generator.permutation(len(pictures)):
-        array = pictures[index].array[:_CALIBRATION_SIDE, :_CALIBRATION_SIDE]
+        array = pictures[index].array[:_SIDE, :_SIDE]
         quality = float(generator.uniform(1, 100))
         chosen.append((array, None if config.codec.fixed_rate else quality))
         pixels += array.shape[0] * array.shape[1]
-        if pixels > _CALIBRATION_PIXELS:
+        if pixels > (_FIXED_RATE_PIXELS if config.codec.fixed_rate else _CALIBRATION_PIXELS):
             break
     return chosen
 

@@ -39,7 +39,7 @@ class PillowCodec:
             return np.asarray(picture.convert("RGB"))
 
 
-_JPEG_QUALITIES = (5, 7, 10, 14, 20, 30, 40, 50, 60, 70, 80, 85)
+_JPEG_QUALITIES = (1, 3, 5, 7, 10, 14, 20, 30, 40, 50, 60, 70, 80, 85)
 
 # "jpeg" has the standard's Huffman tables, Pillow's default, like the published curves; tables fitted to the
 # picture ("jpeg-optimized") save a third of the file at the lowest rates and a tenth at high ones.
