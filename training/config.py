@@ -10,6 +10,8 @@ import yaml
 from model.config import CodecConfig, CwicConfig, config_of
 from model.errors import CheckpointFormatError, ParameterError
 
+_RESERVED = ("state", "weights")  # files of a run, beside those that its stages give their names to
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
@@ -52,8 +54,10 @@ class Stage:
         """Refuse what cannot work, with the numbers."""
         if self.steps is None and self.minutes is None:
             raise ParameterError(f"stage {self.name!r} needs a length: steps, minutes or both")
-        if not self.name.isidentifier():
-            raise ParameterError(f"a stage's name is letters, digits and underscores, got {self.name!r}")
+        if not self.name.isidentifier() or self.name in _RESERVED:
+            raise ParameterError(
+                f"a stage's name is letters, digits and underscores and not of {_RESERVED}, got {self.name!r}"
+            )
         if not self.learning_rate or min(self.learning_rate) <= 0:
             raise ParameterError(f"learning_rate is above 0, got {self.learning_rate}")
         shares = ("noise_share", "final_learning_rate")

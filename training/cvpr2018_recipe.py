@@ -71,14 +71,12 @@ class Cvpr2018Recipe:
         """See the class."""
         del drawn
         trained = set(stage.parts or self.parts)
-        priced, decoded = (
-            bool(trained & {"codes", "map"}),
-            bool(trained & {"encoder", "importance", "decoder"}),
-        )
+        priced = bool(trained & {"codes", "map"})
+        decoded = bool(trained & {"encoder", "importance", "decoder"})
         output = network(2 * x - 1, masked=bool(stage.mask_mean), priced=priced, decoded=decoded)
         mask_mean = output.mask.detach().mean()
         loss = x.new_zeros(())
-        scalars = {"mask_mean": mask_mean, "mse": x.new_zeros(())}
+        scalars = {"mask_mean": mask_mean}
         if output.x_hat is not None:
             error = (output.x_hat - (2 * x - 1)).square().mean()
             loss = loss + _BLOCK_SAMPLES * error

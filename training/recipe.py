@@ -17,7 +17,7 @@ AnyNetwork = CwicNetwork | Cvpr2018Network
 
 
 class Outcome(NamedTuple):
-    """The loss of a batch, and scalars to watch as means over it; `mse` on the 0..255 scale is always among them."""
+    """The loss of a batch, and scalars to watch as means over it; `mse`, on the 0..255 scale, where there is one."""
 
     loss: Tensor
     scalars: Mapping[str, Tensor]

@@ -214,12 +214,13 @@ class Trainer:
         scalars = {
             **{name: value for name, value in outcome.scalars.items() if name != "mse"},
             "loss": outcome.loss,
-            "psnr": psnr_of_mse(float(outcome.scalars["mse"].detach())),
             "stage": self.progress.stage,
             "skipped": self.progress.skipped,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "megapixels_per_second": self._megapixels_per_second(),
         }
+        if "mse" in outcome.scalars:
+            scalars["psnr"] = psnr_of_mse(float(outcome.scalars["mse"].detach()))
         for name, value in scalars.items():
             writer.add_scalar(f"train/{name}", float(torch.as_tensor(value).detach()), self.progress.step)
 

@@ -192,8 +192,8 @@ def test_inspect_tells_the_header_without_a_checkpoint(
     size = (tmp_path / "a.cwic").stat().st_size
     assert cli.main(["inspect", str(tmp_path / "a.cwic")]) == 0
     text = capsysbinary.readouterr().out.decode()
-    assert f"size      {size}\n" in text
-    assert "width     8\n" in text
+    assert f"size         {size}\n" in text
+    assert "width        8\n" in text
     assert cli.main(["inspect", str(tmp_path / "a.cwic"), "--json"]) == 0
     facts = json.loads(capsysbinary.readouterr().out)
     assert (facts["width"], facts["height"], facts["size"], facts["quality"]) == (8, 6, size, None)

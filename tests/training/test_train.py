@@ -165,6 +165,7 @@ def test_quality_planes_are_constant_or_in_quarters() -> None:
         ({"stages": [{"name": "a", "steps": 1}] * 2}, "each with a name of its own"),
         ({"stages": [{"name": "a"}]}, "steps, minutes or both"),
         ({"stages": [{"name": "a b", "steps": 1}]}, "letters, digits and underscores"),
+        ({"stages": [{"name": "weights", "steps": 1}]}, "not of .'state', 'weights'."),
         ({"stages": [{"steps": 1}]}, "name"),
         ({"stages": ["a"]}, "expected keys and values, got str"),
         ({"stages": [{"name": "a", "steps": 1, "learning": 1}]}, "unknown keys: learning"),
