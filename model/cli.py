@@ -200,7 +200,9 @@ def _inspect(args: argparse.Namespace, checkpoints: Checkpoints | None) -> int:
         text = json.dumps(facts, indent=2)
     else:
         facts["sections"] = ", ".join(f"{section.name} {section.length}" for section in info.sections)
-        text = "\n".join(f"{name:12} {'-' if value in (None, '') else value}" for name, value in facts.items())
+        text = "\n".join(
+            f"{name:12} {'-' if value in (None, '') else value}" for name, value in facts.items()
+        )
     _write("-", f"{text}\n".encode())
     return 0
 
