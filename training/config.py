@@ -151,6 +151,11 @@ def read_config(path: Path, **overrides: Any) -> TrainConfig:
         raise ParameterError(f"{path}: {exc}") from exc
 
 
+def scheduled(values: tuple[float, ...], done: float) -> float:
+    """The value of a schedule whose values follow each other in equal parts, at `done` of 0..1."""
+    return values[min(int(done * len(values)), len(values) - 1)]
+
+
 def _stages(stages: list[dict[str, Any]]) -> tuple[Stage, ...]:
     made: list[Stage] = []
     for values in stages:
@@ -172,11 +177,8 @@ def _known(kind: type[Stage | TrainConfig], values: dict[str, Any]) -> dict[str,
     if unknown:
         raise ParameterError(f"unknown keys: {', '.join(sorted(unknown))}")
     several = {key for key in values if known[key].startswith("tuple")}
-    return {
-        key: tuple(value)
-        if key in several and isinstance(value, list)
-        else (value,)
-        if key in several
-        else value
-        for key, value in values.items()
-    }
+    return {key: _as_tuple(value) if key in several else value for key, value in values.items()}
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, list) else (value,)

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from model.config import Cvpr2018Config
 from model.cvpr2018_network import Cvpr2018Network
-from training.config import Stage, TrainConfig
+from training.config import Stage, TrainConfig, scheduled
 from training.data import PicturePool
 from training.klt import block_samples
-from training.recipe import AnyNetwork, Outcome, Probe
+from training.recipe import AnyNetwork, Outcome, Probe, parts_of
 from training.team import Team
 from training.transform_start import MIN_WIDTH, start
 
@@ -70,7 +70,7 @@ class Cvpr2018Recipe:
     ) -> Outcome:
         """See the class."""
         del drawn
-        trained = set(stage.parts or self.parts)
+        trained = set(parts_of(self, stage))
         priced = bool(trained & {"codes", "map"})
         decoded = bool(trained & {"encoder", "importance", "decoder"})
         output = network(2 * x - 1, masked=bool(stage.mask_mean), priced=priced, decoded=decoded)
@@ -119,8 +119,3 @@ class Cvpr2018Recipe:
             "mse": float(mse),
         }
         return Probe(scalars, {"x_hat": x_hat[0], "importance": output.importance[0]})
-
-
-def scheduled(values: tuple[float, ...], done: float) -> float:
-    """The value of a schedule whose values follow each other in equal parts, at `done` of 0..1."""
-    return values[min(int(done * len(values)), len(values) - 1)]

@@ -17,12 +17,12 @@ from model.checkpoints import resolve_dtype
 from model.config import Cvpr2018Config, CwicConfig
 from model.errors import CwicError
 from model.freeze import thaw
-from training.config import Stage, TrainConfig
-from training.cvpr2018_recipe import Cvpr2018Recipe, scheduled
+from training.config import Stage, TrainConfig, scheduled
+from training.cvpr2018_recipe import Cvpr2018Recipe
 from training.cwic_recipe import CwicRecipe
 from training.data import PicturePool
 from training.metrics import psnr_of_mse
-from training.recipe import AnyNetwork, Outcome, Recipe, parts_of
+from training.recipe import AnyNetwork, Outcome, Recipe, network_of, parts_of
 from training.state import STATE, Progress, read_tensors, restore, save_state, write_tensors
 from training.team import Team
 from training.validation import Validation
@@ -70,11 +70,11 @@ class Trainer:
         self.folder = Path(config.out)
         self.recipe = recipe_of(config)
         torch.manual_seed(config.seed)
-        self.network = initial_network(config, self.recipe, pool)
-        self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent from the stubs
-        self.ema = copy.deepcopy(self.network).requires_grad_(False)
         saved = self.folder / STATE
         tensors, self.progress = read_tensors(saved) if saved.exists() else ({}, Progress())
+        self.network = network_of(config.codec) if tensors else initial_network(config, self.recipe, pool)
+        self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent from the stubs
+        self.ema = copy.deepcopy(self.network).requires_grad_(False)
         dtype = resolve_dtype("auto", device)
         self.bfloat16 = dtype == torch.bfloat16 if config.bfloat16 is None else config.bfloat16
         self._compiled = compiled
@@ -263,9 +263,9 @@ def learning_rate(stage: Stage, step: int, done: float) -> float:
 
 def initial_network(config: TrainConfig, recipe: Recipe, pool: PicturePool) -> AnyNetwork:
     """The network that a run starts from."""
-    network = recipe.network(pool)
     if config.init_from is None:
-        return network
+        return recipe.network(pool)
+    network = network_of(config.codec)
     tensors, _ = read_tensors(Path(config.init_from))
     if "saturation" in tensors:  # an exported checkpoint
         tensors = thaw(tensors, config.codec)
