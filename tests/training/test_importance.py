@@ -12,7 +12,7 @@ from PIL import Image
 from model.codec import Codec
 from model.errors import ParameterError
 from model.types import FileInfo, ModelInfo, Pixels
-from tests.training.training_fakes import noise, scene, write_png
+from tests.training.training_fakes import made_up_info, noise, scene, write_png
 from training import arguments, importance
 from training.__main__ import main
 from training.importance import MAX_ON_SHEET, Source, samples, sources_of, targets_of, tile_of
@@ -32,17 +32,7 @@ class HalfImportant:
     @property
     def info(self) -> ModelInfo:
         """Made up."""
-        return ModelInfo(
-            name=self.name,
-            profile="cwic",
-            model_id="0badc0de",
-            sha256="0badc0de" * 8,
-            parameters=1,
-            size=1,
-            device="cpu",
-            dtype="float32",
-            fixed_rate=self.fixed_rate,
-        )
+        return made_up_info(self.name, fixed_rate=self.fixed_rate)
 
     def encode(self, array: Pixels, *, quality: float | None = None) -> bytes:
         """Only the size, which `inspect` reads."""

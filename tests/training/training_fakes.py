@@ -13,6 +13,21 @@ from model.types import DEFAULT_QUALITY, FileInfo, ModelInfo, Pixels, SectionInf
 MAP_SECTION = b"imap"
 
 
+def made_up_info(name: str, *, fixed_rate: bool = False) -> ModelInfo:
+    """Of a checkpoint that does not exist."""
+    return ModelInfo(
+        name=name,
+        profile="cwic",
+        model_id="0badc0de",
+        sha256="0badc0de" * 8,
+        parameters=1,
+        size=1,
+        device="cpu",
+        dtype="float32",
+        fixed_rate=fixed_rate,
+    )
+
+
 @dataclass(frozen=True)
 class JpegInABox:
     """Files are a fake map section of four bytes and a JPEG; the quality is JPEG's."""
@@ -22,17 +37,7 @@ class JpegInABox:
     @property
     def info(self) -> ModelInfo:
         """Made up."""
-        return ModelInfo(
-            name="box",
-            profile="cwic",
-            model_id="0badc0de",
-            sha256="0badc0de" * 8,
-            parameters=1,
-            size=1,
-            device="cpu",
-            dtype="float32",
-            fixed_rate=False,
-        )
+        return made_up_info("box")
 
     def encode(self, array: Pixels, *, quality: float | None = None) -> bytes:
         """A four-byte section, then a JPEG."""
