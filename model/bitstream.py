@@ -7,8 +7,9 @@ Format, version 1. Integers are little-endian; a varint is unsigned LEB128 in it
         magic           4 bytes   b"CWIC"
         version         u8        1
         profile         u8        0 stored, 1 cwic, 2 cvpr2018
-        flags           u8        bit 0: the picture has alpha; bit 1: the importance map has a level 0, which
-                                  keeps no channels (otherwise its lowest is 1); the other bits are zero
+        flags           u8        bit 0: the picture has alpha; bit 1, of cvpr2018 only: the importance map
+                                  has a level 0, which keeps no channels (otherwise its lowest is 1); the other
+                                  bits are zero
         width, height   varint    in pixels, 1 and above
         model id        4 bytes   first bytes of the SHA-256 of the checkpoint's weights; zero when stored
         quality         u16       0..4096, position on the quality axis; zero when stored or where the
@@ -138,8 +139,10 @@ def unpack(data: bytes, *, limits: Limits) -> Container:
     if profile >= len(_PROFILE_NAMES) or flags & ~(_FLAG_ALPHA | _FLAG_EMPTY) or quality > QUALITY_STEPS:
         raise HeaderError(f"profile {profile}, flags {flags:#04x}, quality {quality}: out of range")
     name = _PROFILE_NAMES[profile]
-    if name == "stored" and (quality or any(model_id) or flags & _FLAG_EMPTY):
-        raise HeaderError("a stored picture has neither quality nor model nor levels")
+    if name == "stored" and (quality or any(model_id)):
+        raise HeaderError("a stored picture has neither quality nor model")
+    if flags & _FLAG_EMPTY and name != "cvpr2018":
+        raise HeaderError(f"a level 0 in a file of profile {name}, which has none")
     if quality and _fixed_rate(name):
         raise HeaderError(f"quality {quality} in a file of profile {name}, which has none")
     check_size(width, height, limits=limits)

@@ -8,7 +8,7 @@ from model.types import DEFAULT_QUALITY, FileInfo, ModelInfo
 
 Quality = Annotated[float, Field(ge=1, le=100, allow_inf_nan=False)]
 ModelName = Annotated[
-    str | None, Field(description="Name of a model, see /models; the default one if empty.")
+    str | None, Field(description="Name of a model, see /models; the default one if absent.")
 ]
 PictureFormat = Literal["png", "jpeg", "webp"]
 
@@ -35,7 +35,7 @@ class DecompressQuery(BaseModel):
 
     format: Annotated[
         PictureFormat | None,
-        Field(description="Format of the picture; by the header Accept if empty, else png."),
+        Field(description="Format of the picture; by the header Accept if absent, else png."),
     ] = None
 
 

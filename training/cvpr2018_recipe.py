@@ -15,7 +15,7 @@ from training.team import Team
 from training.transform_start import MIN_WIDTH, start
 
 _BLOCK_SAMPLES = 192  # of the 8x8 pixels and 3 colours that one code location stands for
-_MEMORY = 0.9  # decay of the importance's running mean
+_DECAY = 0.9  # decay of the importance's running mean
 _RAMP = 0.25  # half its width, as a share of r
 _GROWTH = 0.02  # of gamma in a step, for each unit that the mean is off, as a share of r
 _LEAST_PRESSURE = 0.01
@@ -36,11 +36,10 @@ class Cvpr2018Recipe:
     parts = ("encoder", "importance", "decoder", "codes", "map")
     labels = ("all",)
 
-    def __init__(self, config: TrainConfig, codec: Cvpr2018Config) -> None:
+    def __init__(self, config: TrainConfig, codec: Cvpr2018Config, memory: dict[str, float]) -> None:
         self._config = config
         self._codec = codec
-        self._mean_importance: Tensor | None = None
-        self._pressure = 1.0  # what gamma has grown to, as a multiple of `rate_weight`
+        self._memory = memory  # `importance`: the running mean; `pressure`: gamma, as a multiple of `rate_weight`
 
     def network(self, pool: PicturePool) -> Cvpr2018Network:
         """A transform coder in the paper's layers (`transform_start`); random weights where they are too narrow."""
@@ -82,7 +81,7 @@ class Cvpr2018Recipe:
             loss = loss + _BLOCK_SAMPLES * error
             scalars["mse"] = error.detach() * 127.5**2
         if stage.mask_mean and "importance" in trained:
-            gamma = stage.rate_weight * self._pressure
+            gamma = stage.rate_weight * self._memory.get("pressure", 1.0)
             loss = loss + gamma * self._excess(output.importance, stage, done, team)
             scalars["gamma"] = torch.tensor(gamma)
         if priced:
@@ -94,14 +93,14 @@ class Cvpr2018Recipe:
     def _excess(self, importance: Tensor, stage: Stage, done: float, team: Team) -> Tensor:
         """max(0, mean of p - r) as the class describes it, with the gradient of this batch's mean."""
         mean = importance.mean()
-        seen = team.mean(mean)
-        before = seen if self._mean_importance is None else self._mean_importance
-        self._mean_importance = _MEMORY * before + (1 - _MEMORY) * seen
+        memory, seen = self._memory, float(team.mean(mean))
+        memory["importance"] = _DECAY * memory.get("importance", seen) + (1 - _DECAY) * seen
         # The mask keeps floor(L p) + lowest level of L levels: p + (lowest level - 1/2) / L of the channels.
         offset = (self._codec.lowest_level - 0.5) / self._codec.levels
         threshold = scheduled(stage.mask_mean, done) - offset
-        error = float(self._mean_importance) / max(threshold, 1e-3) - 1
-        self._pressure = max(_LEAST_PRESSURE, self._pressure * (1 + _GROWTH * min(max(error, -1.0), 1.0)))
+        error = memory["importance"] / max(threshold, 1e-3) - 1
+        growth = 1 + _GROWTH * min(max(error, -1.0), 1.0)
+        memory["pressure"] = max(_LEAST_PRESSURE, memory.get("pressure", 1.0) * growth)
         return (mean - threshold) * min(max(1 + error / _RAMP, 0.0), 2.0)
 
     def probe(self, network: AnyNetwork, x: Tensor, label: str, *, stage: Stage) -> Probe:

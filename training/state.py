@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class Progress:
         step: optimiser steps done in all.
         seconds: spent training in all.
         skipped: steps whose loss or gradient was not finite.
+        memory: what the recipe carries from step to step.
     """
 
     stage: int = 0
@@ -36,6 +37,7 @@ class Progress:
     step: int = 0
     seconds: float = 0.0
     skipped: int = 0
+    memory: dict[str, float] = field(default_factory=dict)
 
 
 def save_state(

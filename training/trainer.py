@@ -36,10 +36,10 @@ class DivergedError(CwicError):
     """The loss stayed infinite or undefined."""
 
 
-def recipe_of(config: TrainConfig) -> Recipe:
-    """The recipe of the config's profile."""
+def recipe_of(config: TrainConfig, memory: dict[str, float] | None = None) -> Recipe:
+    """The recipe of the config's profile; what it carries from step to step it keeps in `memory`."""
     if isinstance(config.codec, Cvpr2018Config):
-        return Cvpr2018Recipe(config, config.codec)
+        return Cvpr2018Recipe(config, config.codec, {} if memory is None else memory)
     assert isinstance(config.codec, CwicConfig)
     return CwicRecipe(config, config.codec)
 
@@ -68,10 +68,10 @@ class Trainer:
         self.device = device
         self.team = team or Team()
         self.folder = Path(config.out)
-        self.recipe = recipe_of(config)
         torch.manual_seed(config.seed)
         saved = self.folder / STATE
         tensors, self.progress = read_tensors(saved) if saved.exists() else ({}, Progress())
+        self.recipe = recipe_of(config, self.progress.memory)
         self.network = network_of(config.codec) if tensors else initial_network(config, self.recipe, pool)
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent from the stubs
         self.ema = copy.deepcopy(self.network).requires_grad_(False)

@@ -42,7 +42,7 @@ containers = st.builds(
         model_id=b"abcd",
         quality=quality if profile == "cwic" else 0,
         has_alpha=alpha is not None,
-        lowest_level=lowest_level,
+        lowest_level=lowest_level if profile == "cvpr2018" else 1,
         sections={SectionType.MAP: b"m"}
         | {SectionType.CODES + k: payload for k, payload in enumerate(codes)}
         | ({} if alpha is None else {SectionType.ALPHA: alpha}),
@@ -115,6 +115,7 @@ def test_each_kind_of_damage_has_its_own_error() -> None:
         replace(PAPER, quality=4096),
         replace(STORED, quality=1),
         replace(STORED, lowest_level=0),
+        replace(CONTAINER, lowest_level=0),
         replace(STORED, model_id=b"\0\0\0\1"),
     ],
 )

@@ -136,6 +136,18 @@ def test_a_finished_run_is_not_trained_further(folder: Path) -> None:
     assert (progress.stage, progress.step) == (1, 2)
 
 
+def test_a_resumed_run_keeps_the_weight_of_the_rate_that_it_has_found(folder: Path) -> None:
+    stages: list[dict[str, object]] = [{"name": "masked", "parts": PIXELS, "steps": 10_000, "mask_mean": 0.2}]
+    config = write_config(folder, stages, log_every=1)
+    for _ in range(2):
+        assert main(["train", "--config", str(config), "--device", "cpu", "--minutes", "0.02"]) == 0
+    gamma = scalars(folder / "run", "train/gamma")
+    _, progress = read_tensors(folder / "run" / STATE)
+    assert len(gamma) == progress.step
+    assert gamma == sorted(gamma)  # the mask keeps far more than a fifth: gamma rises, and never starts again
+    assert 2 * progress.memory["pressure"] > gamma[-1] > gamma[0] == 2.0
+
+
 def test_two_processes_train_as_one_with_the_double_batch(folder: Path) -> None:
     stages: list[dict[str, object]] = [
         {"name": "masked", "parts": PIXELS, "steps": 6, "learning_rate": 1e-4, "mask_mean": 0.5},
