@@ -13,7 +13,7 @@ from model.config import BLOCK, CodecConfig
 from model.entropy import Encoder, Sink, SymbolTables
 from model.errors import HeaderError, NoImportanceMapError, ParameterError, WrongModelError
 from model.profiles import transforms_of
-from model.types import DEFAULT_QUALITY, FileInfo, Limits, ModelInfo, Pixels
+from model.types import DEFAULT_QUALITY, Check, FileInfo, Limits, ModelInfo, Pixels, unchecked
 
 _BAND_PIXELS = 1_500_000  # pictures are transformed in bands of about this size, to bound memory
 
@@ -58,7 +58,7 @@ class Codec:
         """The probability tables of importance maps and of codes."""
         return self._symbols.map_tables, self._symbols.code_tables
 
-    def encode(self, array: Pixels, *, quality: float | None = None) -> bytes:
+    def encode(self, array: Pixels, *, quality: float | None = None, check: Check = unchecked) -> bytes:
         """A .cwic file of a picture, uint8 [H, W, 3] or [H, W, 4].
 
         Quality is 1 to 100; None means DEFAULT_QUALITY, or nothing where the checkpoint has one rate.
@@ -67,16 +67,18 @@ class Codec:
             ParameterError: quality or array out of range, or a quality where there is none to choose.
             LimitError: the picture is larger than the codec's limits.
         """
-        return self.encode_batch([array], quality=quality)[0]
+        return self.encode_batch([array], quality=quality, check=check)[0]
 
-    def encode_batch(self, arrays: Sequence[Pixels], *, quality: float | None = None) -> list[bytes]:
+    def encode_batch(
+        self, arrays: Sequence[Pixels], *, quality: float | None = None, check: Check = unchecked
+    ) -> list[bytes]:
         """As `encode`, for pictures of one size at once."""
         position = self._quality_position(quality)
         for array in arrays:
             self._check_picture(array)
         if len({array.shape[:2] for array in arrays}) != 1:
             raise ParameterError("pictures of a batch must have one size")
-        payloads = self._payloads(arrays, position, Encoder)
+        payloads = self._payloads(arrays, position, Encoder, check=check)
         return [
             self._smallest_file(array, parts, position) for array, parts in zip(arrays, payloads, strict=True)
         ]
@@ -84,18 +86,18 @@ class Codec:
     def write_to(self, sink: Callable[[], Sink], array: Pixels, *, quality: float | None) -> None:
         """Code a picture into sinks of the caller's instead of a file; for calibration."""
         self._check_picture(array)
-        self._payloads([array], self._quality_position(quality), sink)
+        self._payloads([array], self._quality_position(quality), sink, check=unchecked)
 
-    def decode(self, data: bytes) -> Pixels:
+    def decode(self, data: bytes, *, check: Check = unchecked) -> Pixels:
         """The picture of a .cwic file, uint8 [H, W, 3] or [H, W, 4].
 
         Raises:
             FileError: the file is damaged, or was made with another checkpoint.
             LimitError: the picture is larger than the codec's limits.
         """
-        return self.decode_batch([data])[0]
+        return self.decode_batch([data], check=check)[0]
 
-    def decode_batch(self, files: Sequence[bytes]) -> list[Pixels]:
+    def decode_batch(self, files: Sequence[bytes], *, check: Check = unchecked) -> list[Pixels]:
         """As `decode`, for files of one size and quality at once; each picture has the codes it has on its own."""
         containers = [bitstream.unpack(data, limits=self.limits) for data in files]
         if len({(c.width, c.height, c.quality, c.profile) for c in containers}) != 1:
@@ -108,8 +110,8 @@ class Codec:
             ]
             return [np.concatenate(planes, 2) for planes in zip(samples, alphas, strict=True)]
         with torch.inference_mode():
-            levels, codes = self._decode_codes(containers)
-            x_hat = self._synthesise(codes, levels, containers[0].quality)
+            levels, codes = self._decode_codes(containers, check=check)
+            x_hat = self._synthesise(codes, levels, containers[0].quality, check=check)
             pixels = x_hat[:, :, :height, :width].mul_(255).round_().clamp_(0, 255).to(torch.uint8)
             pictures = pixels.permute(0, 2, 3, 1).cpu().contiguous().numpy()
         return [np.concatenate(planes, 2) for planes in zip(pictures, alphas, strict=True)]
@@ -118,10 +120,12 @@ class Codec:
         """A file's levels, int64 [1, rows, columns], and codes, int64 [channels, h, w]: equal on every machine."""
         container = bitstream.unpack(data, limits=limits or self.limits)
         with torch.inference_mode():
-            levels, codes = self._decode_codes([container])
+            levels, codes = self._decode_codes([container], check=unchecked)
         return levels[0].cpu(), codes[0].cpu()
 
-    def importance_map(self, source: Pixels | bytes, *, quality: float | None = None) -> Pixels:
+    def importance_map(
+        self, source: Pixels | bytes, *, quality: float | None = None, check: Check = unchecked
+    ) -> Pixels:
         """How many channels are kept where, uint8 [H, W] of the picture's size; 255 means all.
 
         Of a picture, with quality as in `encode`; or of a .cwic file, where it is read without decoding the codes.
@@ -135,11 +139,12 @@ class Codec:
                 container = bitstream.unpack(source, limits=self.limits)
                 self._check_model(container)
                 height, width = container.height, container.width
-                levels = self._decode_maps([container])
+                levels = self._decode_maps([container], check=check)
             else:
                 self._check_picture(source)
                 height, width = source.shape[:2]
-                _, levels = self._analyse(self._to_tensor([source]), self._quality_position(quality))
+                position = self._quality_position(quality)
+                _, levels = self._analyse(self._to_tensor([source]), position, check=check)
             grey = (levels[0, 0] * 255 // self.config.levels).to(torch.uint8)
             cell = self.config.cell
             full = grey.repeat_interleave(cell, 0).repeat_interleave(cell, 1)[:height, :width]
@@ -153,7 +158,7 @@ class Codec:
             return 0
         self._check_model(container)
         with torch.inference_mode():
-            levels = self._decode_maps([container])
+            levels = self._decode_maps([container], check=unchecked)
         return int(levels.sum()) * self.config.step * (self.config.cell // BLOCK) ** 2
 
     def inspect(self, data: bytes) -> FileInfo:
@@ -201,13 +206,13 @@ class Codec:
         return (torch.from_numpy(stack).to(self._device).float() / 255 - 0.5).permute(0, 3, 1, 2)
 
     def _payloads(
-        self, arrays: Sequence[Pixels], position: int, sink: Callable[[], Sink]
+        self, arrays: Sequence[Pixels], position: int, sink: Callable[[], Sink], *, check: Check
     ) -> list[list[bytes]]:
         """The payloads of each picture, map first."""
         with torch.inference_mode():
             x = self._to_tensor(arrays)
-            y, levels = self._analyse(x, position)
-            return self._symbols.encode(levels, y, self._quality_grid(x, position), sink=sink)
+            y, levels = self._analyse(x, position, check=check)
+            return self._symbols.encode(levels, y, self._quality_grid(x, position), sink=sink, check=check)
 
     def _quality_grid(self, x: Tensor, position: int) -> Tensor:
         """The quality plane as integers, one value for each cell of the importance map."""
@@ -218,7 +223,7 @@ class Codec:
         """0..1, as transforms take it."""
         return torch.full((1, 1, 1, 1), position / QUALITY_STEPS, dtype=torch.float64, device=self._device)
 
-    def _analyse(self, x: Tensor, position: int) -> tuple[Tensor, Tensor]:
+    def _analyse(self, x: Tensor, position: int, *, check: Check) -> tuple[Tensor, Tensor]:
         """See `Transforms.analyse`; in bands."""
         quality = self._quality(position)
         values, levels = _in_bands(
@@ -227,24 +232,28 @@ class Codec:
             [1],
             margin=self._transforms.analysis_margin,
             scales=(BLOCK, self.config.cell),
+            check=check,
         )
         return values, levels
 
-    def _decode_maps(self, containers: Sequence[Container]) -> Tensor:
+    def _decode_maps(self, containers: Sequence[Container], *, check: Check) -> Tensor:
         height, width = self.config.padded_size(containers[0].height, containers[0].width)
         shape = (len(containers), 1, height // self.config.cell, width // self.config.cell)
         quality = torch.full(shape, containers[0].quality, dtype=torch.int64, device=self._device)
-        return self._symbols.decode_map([c.sections[SectionType.MAP] for c in containers], quality)
+        return self._symbols.decode_map(
+            [c.sections[SectionType.MAP] for c in containers], quality, check=check
+        )
 
-    def _decode_codes(self, containers: Sequence[Container]) -> tuple[Tensor, Tensor]:
+    def _decode_codes(self, containers: Sequence[Container], *, check: Check) -> tuple[Tensor, Tensor]:
         """Levels, int64 [B, 1, rows, columns], and codes, int64 [B, channels, h, w]."""
         for container in containers:
             self._check_model(container)
-        levels = self._decode_maps(containers)
+        levels = self._decode_maps(containers, check=check)
         quality = torch.full_like(levels, containers[0].quality)
-        return levels, self._symbols.decode_codes([c.codes() for c in containers], levels, quality)
+        payloads = [c.codes() for c in containers]
+        return levels, self._symbols.decode_codes(payloads, levels, quality, check=check)
 
-    def _synthesise(self, codes: Tensor, levels: Tensor, position: int) -> Tensor:
+    def _synthesise(self, codes: Tensor, levels: Tensor, position: int, *, check: Check) -> Tensor:
         """See `Transforms.synthesise`; in bands."""
         quality = self._quality(position)
         return _in_bands(
@@ -253,6 +262,7 @@ class Codec:
             [BLOCK, self.config.cell],
             margin=self._transforms.synthesis_margin,
             scales=(1,),
+            check=check,
         )[0]
 
     def _smallest_file(self, array: Pixels, payloads: Sequence[bytes], position: int) -> bytes:
@@ -297,6 +307,7 @@ def _in_bands(
     *,
     margin: int,
     scales: Sequence[int],
+    check: Check,
 ) -> tuple[Tensor, ...]:
     """Apply a transform to bands across the longer side and join the results, so that memory stays bounded.
 
@@ -308,7 +319,9 @@ def _in_bands(
         units: pixels for one place of each input.
         margin: in pixels.
         scales: pixels for one place of each output.
+        check: called before each band.
     """
+    check()
     axis = 2 if inputs[0].shape[2] >= inputs[0].shape[3] else 3
     length, across = inputs[0].shape[axis] * units[0], inputs[0].shape[5 - axis] * units[0]
     unit = max(*units, *scales)  # a cell: bands begin and end between cells
@@ -321,6 +334,7 @@ def _in_bands(
 
     bands = []
     for start in range(0, length, band):
+        check()
         stop = min(start + band, length)
         first, last = max(start - margin, 0), min(stop + margin, length)
         parts = transform(*(cut(x, first // u, last // u) for x, u in zip(inputs, units, strict=True)))

@@ -35,6 +35,7 @@ from model.integer import (
     padded_rows,
 )
 from model.transforms import LEVEL_SCALE
+from model.types import Check
 
 Floats = NDArray[np.float32]
 
@@ -48,12 +49,14 @@ class Grid:
         side: side planes.
         inside: `inside_plane` of the grid.
         kept: how many channels are kept at each position, int64 [B * rows * columns].
+        check: called before each pass.
     """
 
     shape: tuple[int, int, int]
     side: Plane
     inside: Plane
     kept: Tensor
+    check: Check
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -119,7 +122,7 @@ class SymbolCoder:
         ]
 
     def encode(
-        self, levels: Tensor, y: Tensor, quality: Tensor, *, sink: Callable[[], Sink]
+        self, levels: Tensor, y: Tensor, quality: Tensor, *, sink: Callable[[], Sink], check: Check
     ) -> list[list[bytes]]:
         """Quantise and code.
 
@@ -128,6 +131,7 @@ class SymbolCoder:
             y: values whose nearest integers are symbols, float32 [B, channels, h, w].
             quality: 0..4096, int64 [B, 1, rows, columns].
             sink: makes what the decisions go to; an encoder, but in calibration.
+            check: called before each pass, here and in the other methods.
 
         Returns:
             For each picture its payloads, map first.
@@ -136,20 +140,22 @@ class SymbolCoder:
         map_coders = [sink() for _ in range(batch)]
         coders = [[sink() for _ in range(batch)] for _ in self._codes]
         with self._exact():
-            self._code_map(map_coders, quality, levels)
-            self._code_groups(coders, levels, quality, y.permute(0, 2, 3, 1).cpu().numpy())
+            self._code_map(map_coders, quality, levels, check=check)
+            self._code_groups(coders, levels, quality, y.permute(0, 2, 3, 1).cpu().numpy(), check=check)
         return [[coder.finish() for coder in column] for column in zip(map_coders, *coders, strict=True)]
 
-    def decode_map(self, payloads: Sequence[bytes], quality: Tensor) -> Tensor:
+    def decode_map(self, payloads: Sequence[bytes], quality: Tensor, *, check: Check) -> Tensor:
         """The importance maps, int64 [B, 1, rows, columns]; raises PayloadError."""
         coders = [Decoder(payload) for payload in payloads]
         with self._exact():
-            levels = self._code_map(coders, quality, None)
+            levels = self._code_map(coders, quality, None, check=check)
         for coder in coders:
             coder.finish()
         return levels
 
-    def decode_codes(self, payloads: Sequence[Sequence[bytes]], levels: Tensor, quality: Tensor) -> Tensor:
+    def decode_codes(
+        self, payloads: Sequence[Sequence[bytes]], levels: Tensor, quality: Tensor, *, check: Check
+    ) -> Tensor:
         """The codes, int64 [B, channels, h, w], of each picture's group payloads; raises FileError."""
         groups = len(self._codes)
         if any(len(parts) != groups for parts in payloads):
@@ -158,7 +164,7 @@ class SymbolCoder:
             )
         coders = [[Decoder(parts[k]) for parts in payloads] for k in range(groups)]
         with self._exact():
-            codes = self._code_groups(coders, levels, quality, None)
+            codes = self._code_groups(coders, levels, quality, None, check=check)
         for coder in (coder for column in coders for coder in column):
             coder.finish()
         return codes
@@ -167,13 +173,16 @@ class SymbolCoder:
         """Products as they are written, whatever precision the caller has asked torch for."""
         return torch.autocast(self.device.type, enabled=False)
 
-    def _code_map(self, coders: Sequence[Coder], quality: Tensor, levels: Tensor | None) -> Tensor:
+    def _code_map(
+        self, coders: Sequence[Coder], quality: Tensor, levels: Tensor | None, *, check: Check
+    ) -> Tensor:
         batch, _, height, width = quality.shape
         grid = Grid(
             shape=(batch, height, width),
             side=Plane.of(quality_activation(quality)),
             inside=inside_plane(batch, height, width, device=self.device),
             kept=torch.ones(quality.numel(), dtype=torch.int64, device=self.device),
+            check=check,
         )
         values = None
         if levels is not None:
@@ -182,7 +191,13 @@ class SymbolCoder:
         return codes + self.config.level_centre
 
     def _code_groups(
-        self, coders: Sequence[Sequence[Coder]], levels: Tensor, quality: Tensor, y: Floats | None
+        self,
+        coders: Sequence[Sequence[Coder]],
+        levels: Tensor,
+        quality: Tensor,
+        y: Floats | None,
+        *,
+        check: Check,
     ) -> Tensor:
         each = self.config.cell // BLOCK
         levels8, quality8 = (
@@ -195,6 +210,7 @@ class SymbolCoder:
             side=Plane.of(torch.cat([level_plane, quality_activation(quality8)], 1)),
             inside=inside_plane(batch, height, width, device=self.device),
             kept=levels8.flatten() * self.config.step,
+            check=check,
         )
         previous: list[Plane] = []
         out = []
@@ -223,6 +239,7 @@ class SymbolCoder:
         out = torch.zeros(batch * height * width, spec.size, dtype=torch.int64, device=self.device)
         local = Plane.of(torch.zeros(batch, 2 * spec.size, height, width, device=self.device))
         for step in range(spec.passes):
+            grid.check()
             positions = torch.nonzero(steps == step)[:, 0]
             rows = padded_rows(positions, height, width)
             mean, scale = group.predict(

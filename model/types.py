@@ -1,5 +1,6 @@
 """The values that cross the package's seams, and the codec as its users see it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,6 +9,11 @@ from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
 DEFAULT_QUALITY = 50.0
+Check = Callable[[], None]  # called between the steps of long work; what it raises ends the work
+
+
+def unchecked() -> None:
+    """The check that lets the work go on."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,7 @@ class PictureCodec(Protocol):
     def info(self) -> ModelInfo:
         """The checkpoint behind it."""
 
-    def encode(self, array: Pixels, *, quality: float | None = None) -> bytes:
+    def encode(self, array: Pixels, *, quality: float | None = None, check: Check = unchecked) -> bytes:
         """A .cwic file of an [H, W, 3] or [H, W, 4] picture.
 
         `quality` is 1 to 100; None means DEFAULT_QUALITY, or nothing where the checkpoint has one rate.
@@ -107,10 +113,12 @@ class PictureCodec(Protocol):
         Raises ParameterError (a quality out of range, or given where there is none to choose), LimitError.
         """
 
-    def decode(self, data: bytes) -> Pixels:
+    def decode(self, data: bytes, *, check: Check = unchecked) -> Pixels:
         """The picture of a .cwic file, [H, W, 3] or [H, W, 4]; raises FileError, LimitError."""
 
-    def importance_map(self, source: Pixels | bytes, *, quality: float | None = None) -> Pixels:
+    def importance_map(
+        self, source: Pixels | bytes, *, quality: float | None = None, check: Check = unchecked
+    ) -> Pixels:
         """How many channels are kept where, [H, W] of the picture's size, 255 = all.
 
         Of a picture (with `quality` as in `encode`), or of a .cwic file, where its codes are not decoded.

@@ -11,12 +11,11 @@ from starlette.responses import Response
 from model.images import MEDIA_TYPES, read_image, write_image
 from model.types import PictureCodec
 from service import openapi, problems
-from service.engine import Engine
+from service.engine import Engine, Job
 from service.models import limits_of
 from service.negotiation import choose_format
 from service.problems import ProblemError
 from service.schemas import CompressQuery, DecompressQuery, FileFacts, NoQuery
-from service.stages import Stages
 
 MAGIC = b"CWIC"
 NOTES = "X-CWIC-Notes"
@@ -49,13 +48,13 @@ def codec_routes(engine: Engine) -> APIRouter:
         codec = engine.models.named(query.model)
         _check_quality(query.quality, codec)
 
-        def work(data: bytes, stages: Stages) -> Response:
-            with stages.measure("decode"):
-                picture = read_image(data, limits=limits)
-            with stages.measure("inference"):
-                file = codec.encode(picture.array, quality=query.quality)
+        def work(job: Job) -> Response:
+            with job.stages.measure("decode"):
+                picture = read_image(job.data, limits=limits)
+            with job.stages.measure("inference"):
+                file = codec.encode(picture.array, quality=query.quality, check=job.check)
             height, width = picture.array.shape[:2]
-            engine.metrics.compressed(received=len(data), size=len(file), pixels=width * height)
+            engine.metrics.compressed(received=len(job.data), size=len(file), pixels=width * height)
             return _answer(
                 file, openapi.CWIC_TYPE, codec, notes=picture.notes, bpp=8 * len(file) / (width * height)
             )
@@ -78,13 +77,13 @@ def codec_routes(engine: Engine) -> APIRouter:
         models = engine.models
         picture_format = query.format or _negotiated(request)
 
-        def work(data: bytes, stages: Stages) -> Response:
-            codec = models.of_file(data)
-            with stages.measure("inference"):
-                array = codec.decode(data)
-            with stages.measure("encode"):
+        def work(job: Job) -> Response:
+            codec = models.of_file(job.data)
+            with job.stages.measure("inference"):
+                array = codec.decode(job.data, check=job.check)
+            with job.stages.measure("encode"):
                 picture = write_image(array, format=picture_format)
-            bpp = 8 * len(data) / (array.shape[0] * array.shape[1])
+            bpp = 8 * len(job.data) / (array.shape[0] * array.shape[1])
             return _answer(picture, MEDIA_TYPES[picture_format], codec, bpp=bpp, vary="Accept")
 
         return await engine.run(request, op="decompress", work=work)
@@ -110,21 +109,21 @@ def codec_routes(engine: Engine) -> APIRouter:
         models = engine.models
         named = models.named(query.model)
 
-        def work(data: bytes, stages: Stages) -> Response:
+        def work(job: Job) -> Response:
             notes: tuple[str, ...] = ()
-            if data.startswith(MAGIC):
-                codec = models.of_file(data)
-                with stages.measure("inference"):
-                    array = codec.importance_map(data)
+            if job.data.startswith(MAGIC):
+                codec = models.of_file(job.data)
+                with job.stages.measure("inference"):
+                    array = codec.importance_map(job.data, check=job.check)
             else:
                 codec = named
                 _check_quality(query.quality, codec)
-                with stages.measure("decode"):
-                    picture = read_image(data, limits=limits)
+                with job.stages.measure("decode"):
+                    picture = read_image(job.data, limits=limits)
                 notes = picture.notes
-                with stages.measure("inference"):
-                    array = codec.importance_map(picture.array, quality=query.quality)
-            with stages.measure("encode"):
+                with job.stages.measure("inference"):
+                    array = codec.importance_map(picture.array, quality=query.quality, check=job.check)
+            with job.stages.measure("encode"):
                 png = write_image(array, format="png")
             return _answer(png, MEDIA_TYPES["png"], codec, notes=notes)
 
@@ -139,9 +138,9 @@ def codec_routes(engine: Engine) -> APIRouter:
     async def inspect(request: Request, query: Annotated[NoQuery, Query()]) -> FileFacts:  # noqa: ARG001 - refuses any
         models = engine.models
 
-        def work(data: bytes, stages: Stages) -> FileFacts:
-            with stages.measure("inspect"):
-                return FileFacts.of(models.default.inspect(data))
+        def work(job: Job) -> FileFacts:
+            with job.stages.measure("inspect"):
+                return FileFacts.of(models.default.inspect(job.data))
 
         return await engine.run(request, op="inspect", work=work)
 

@@ -2,15 +2,16 @@
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from starlette.requests import Request
 
 from model.errors import CwicError
-from model.types import PictureCodec
+from model.types import Check, PictureCodec
 from service import models, problems
 from service.body import read_body
 from service.gate import Gate
@@ -26,6 +27,24 @@ T = TypeVar("T")
 logger = logging.getLogger("cwic.engine")
 
 Load = Callable[[Settings], Sequence[PictureCodec]]
+
+
+class AbandonedError(Exception):
+    """Ends a job whose result nobody waits for any more."""
+
+
+class Job(NamedTuple):
+    """What a request's work is given.
+
+    Attributes:
+        data: the request's body.
+        stages: to time the work's stages with.
+        check: to be called between the steps of long work; ends it once nobody waits for it any more.
+    """
+
+    data: bytes
+    stages: Stages
+    check: Check
 
 
 class Engine:
@@ -86,8 +105,8 @@ class Engine:
         self.check_alive()
         _ = self.models
 
-    async def run(self, request: Request, *, op: str, work: Callable[[bytes, Stages], T]) -> T:
-        """Admit a request, read its body and have `work(body, stages)` done on the worker.
+    async def run(self, request: Request, *, op: str, work: Callable[[Job], T]) -> T:
+        """Admit a request, read its body and have `work` done on the worker.
 
         Args:
             request: its body has not been read yet.
@@ -103,13 +122,21 @@ class Engine:
             with stages.measure("read"):
                 data = await self._read(request, deadline)
             queued = time.perf_counter()
+            abandoned = threading.Event()
 
-            def job() -> T:
+            def check() -> None:
+                if abandoned.is_set():
+                    raise AbandonedError
+
+            def run() -> T:
                 stages.add("queue", time.perf_counter() - queued)
-                return work(data, stages)
+                return work(Job(data, stages, check))
 
-            slot.future = future = self.worker.submit(job)
-            return await self._wait(request, future, deadline)
+            slot.future = future = self.worker.submit(run)
+            try:
+                return await self._wait(request, future, deadline)
+            finally:
+                abandoned.set()
 
     async def _load_models(self, on_failure: Callable[[Exception], None]) -> None:
         started = time.monotonic()
@@ -153,7 +180,7 @@ class Engine:
             raise ProblemError(problems.TIMEOUT, self._too_slow("to be done"))
         finally:
             gone.cancel()
-            job.cancel()  # and its future with it, unless it runs already: then it keeps its place to its end
+            job.cancel()  # and its future with it, unless it runs already: then it keeps its place till it ends
 
     def _too_slow(self, what: str) -> str:
         return f"It took more than {self.settings.request_timeout:g} s {what} (CWIC_REQUEST_TIMEOUT)."

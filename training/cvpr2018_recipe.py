@@ -39,7 +39,7 @@ class Cvpr2018Recipe:
     def __init__(self, config: TrainConfig, codec: Cvpr2018Config, memory: dict[str, float]) -> None:
         self._config = config
         self._codec = codec
-        self._memory = memory  # `importance`: the running mean; `pressure`: gamma, as a multiple of `rate_weight`
+        self._memory = memory  # the running mean, and what gamma has become as a multiple of `rate_weight`
 
     def network(self, pool: PicturePool) -> Cvpr2018Network:
         """A transform coder in the paper's layers (`transform_start`); random weights where they are too narrow."""

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from model import bitstream, cli
 from model.errors import CheckpointNotFoundError, ParameterError, SelfTestError, WrongModelError
 from model.images import read_image, write_image
-from model.types import DEFAULT_QUALITY, FileInfo, Limits, ModelInfo, PictureCodec, Pixels
+from model.types import DEFAULT_QUALITY, Check, FileInfo, Limits, ModelInfo, PictureCodec, Pixels, unchecked
 
 PICTURE = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
 ROOT = Path(__file__).parents[2]
@@ -60,13 +60,15 @@ class FakeCodec:
             fixed_rate=False,
         )
 
-    def encode(self, array: Pixels, *, quality: float | None = None) -> bytes:
+    def encode(self, array: Pixels, *, quality: float | None = None, check: Check = unchecked) -> bytes:
+        check()
         quality = DEFAULT_QUALITY if quality is None else quality
         if not 1 <= quality <= 100:
             raise ParameterError(f"quality is 1 to 100, got {quality:g}")
         return packed(array, model_id=self.model_id)
 
-    def decode(self, data: bytes) -> Pixels:
+    def decode(self, data: bytes, *, check: Check = unchecked) -> Pixels:
+        check()
         file = bitstream.unpack(data, limits=Limits())
         if file.model_id not in (bytes(4), bytes.fromhex(self.model_id)):
             raise WrongModelError(f"made with {file.model_id.hex()}, not with {self.model_id}")
@@ -74,7 +76,10 @@ class FakeCodec:
         shaped = [plane.reshape(file.height, file.width, -1) for plane in planes]
         return np.concatenate(shaped, axis=2)
 
-    def importance_map(self, source: Pixels | bytes, *, quality: float | None = None) -> Pixels:
+    def importance_map(
+        self, source: Pixels | bytes, *, quality: float | None = None, check: Check = unchecked
+    ) -> Pixels:
+        check()
         height, width = (self.decode(source) if isinstance(source, bytes) else source).shape[:2]
         return np.full((height, width), round(quality or DEFAULT_QUALITY), np.uint8)
 

@@ -1,5 +1,6 @@
 import math
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,13 +24,30 @@ from model.errors import (
     PayloadError,
     WrongModelError,
 )
-from model.types import Limits, Pixels
+from model.types import Check, Limits, Pixels
 from tests.conftest import TINY_2018_EMPTY, paper_network, picture, save_network
 
 
 def psnr(a: Pixels, b: Pixels) -> float:
     mse = float(np.mean((a.astype(float) - b) ** 2))
     return 10 * math.log10(255**2 / max(mse, 1e-6))
+
+
+class StoppedError(Exception):
+    pass
+
+
+class StopAt:
+    """A check that counts its calls and raises at one of them."""
+
+    def __init__(self, last: int) -> None:
+        self.calls = 0
+        self.last = last
+
+    def __call__(self) -> None:
+        self.calls += 1
+        if self.calls == self.last:
+            raise StoppedError
 
 
 def at(codec: Codec, quality: float) -> float | None:
@@ -218,6 +236,27 @@ def test_importance_maps_of_picture_and_file_agree(any_codec: Codec) -> None:
     assert set(np.unique(found)) <= {255 * level // 4 for level in range(lowest, lowest + 4)}
 
 
+def test_a_check_ends_the_work_at_whichever_step_it_raises(any_codec: Codec) -> None:
+    array = picture(75, 130)
+    file = any_codec.encode(array)
+    passes = 2 * len(any_codec.config.groups)
+    works: list[tuple[Callable[[Check], object], int]] = [
+        (lambda check: any_codec.encode(array, check=check), passes),
+        (lambda check: any_codec.decode(file, check=check), passes),
+        (lambda check: any_codec.importance_map(array, check=check), 1),
+        (lambda check: any_codec.importance_map(file, check=check), 1),
+    ]
+    for work, least in works:
+        counted = StopAt(0)
+        work(counted)
+        assert counted.calls >= least
+        for last in (1, (counted.calls + 1) // 2, counted.calls):
+            stop = StopAt(last)
+            with pytest.raises(StoppedError):
+                work(stop)
+            assert stop.calls == last
+
+
 def test_files_of_another_model_are_refused_by_name(any_codec: Codec) -> None:
     other = changed(any_codec.encode(picture(40, 40)), model_id=b"abcd")
     with pytest.raises(WrongModelError, match="61626364"):
@@ -239,7 +278,7 @@ def test_headers_that_contradict_the_model_are_refused_before_a_payload_is_read(
     for facts in ({"profile": other_profile}, {"lowest_level": 1 - config.lowest_level}):
         hostile = changed(file, **facts, sections=garbage)
         for read in (any_codec.decode, any_codec.decode_codes, any_codec.importance_map):
-            with pytest.raises(HeaderError, match="in a file of (model|profile)"):
+            with pytest.raises(HeaderError, match=r"in a file of (model|profile)"):
                 read(hostile)
 
 

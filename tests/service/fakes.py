@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from model.errors import NoImportanceMapError, NotCwicError, ParameterError, TruncatedFileError
-from model.types import DEFAULT_QUALITY, FileInfo, ModelInfo, Pixels, SectionInfo
+from model.types import DEFAULT_QUALITY, Check, FileInfo, ModelInfo, Pixels, SectionInfo, unchecked
 
 HEADER = struct.Struct(">4s8sfIIB")
 STORED = " " * 8
@@ -50,18 +50,23 @@ class FakeCodec:
             fixed_rate=self.fixed_rate,
         )
 
-    def encode(self, array: Pixels, *, quality: float | None = None) -> bytes:
+    def encode(self, array: Pixels, *, quality: float | None = None, check: Check = unchecked) -> bytes:
         self.on_encode(array)
+        check()
         kept = 0 if self.model_id == STORED else self._quality(quality)
         header = HEADER.pack(b"CWIC", self.model_id.encode(), kept, *array.shape)
         return header + zlib.compress(array.tobytes(), 1)
 
-    def decode(self, data: bytes) -> Pixels:
+    def decode(self, data: bytes, *, check: Check = unchecked) -> Pixels:
+        check()
         info = self.inspect(data)
         pixels = zlib.decompress(data[HEADER.size :])
         return np.frombuffer(pixels, np.uint8).reshape(info.height, info.width, info.channels)
 
-    def importance_map(self, source: Pixels | bytes, *, quality: float | None = None) -> Pixels:
+    def importance_map(
+        self, source: Pixels | bytes, *, quality: float | None = None, check: Check = unchecked
+    ) -> Pixels:
+        check()
         if isinstance(source, bytes):
             info = self.inspect(source)
             if not info.model_id:

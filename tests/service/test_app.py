@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from model.errors import CheckpointNotFoundError
-from model.types import PictureCodec, Pixels
+from model.types import Check, PictureCodec, Pixels, unchecked
 from service.app import create_app
 from service.settings import Settings
 from tests.service.fakes import FakeCodec, png
@@ -37,8 +37,8 @@ def test_the_service_listens_while_it_loads_and_is_ready_only_after_a_round_trip
 
 def test_a_codec_that_fails_its_round_trip_never_gets_ready() -> None:
     class Shrinking(FakeCodec):
-        def decode(self, data: bytes) -> Pixels:
-            return super().decode(data)[:-1]
+        def decode(self, data: bytes, *, check: Check = unchecked) -> Pixels:
+            return super().decode(data, check=check)[:-1]
 
     failures: list[Exception] = []
     app = create_app(Settings(), load=lambda _: [Shrinking()], on_failure=failures.append)

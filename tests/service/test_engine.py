@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from model.types import Pixels
+from model.types import Check, Pixels, unchecked
 from tests.service.fakes import FakeCodec, png
 from tests.service.server import metric, serving, wait_until
 
@@ -27,6 +28,16 @@ class Hold:
         if array.shape[0] == 16:  # not the warm-up's picture
             self.seen += 1
             assert self.release.wait(10)
+
+
+class Endless(FakeCodec):
+    """A codec that never comes to an end with a picture, but calls its check."""
+
+    def encode(self, array: Pixels, *, quality: float | None = None, check: Check = unchecked) -> bytes:
+        while array.shape[0] == 16:  # not the warm-up's picture
+            check()
+            time.sleep(0.01)
+        return super().encode(array, quality=quality)
 
 
 @pytest.fixture
@@ -102,6 +113,21 @@ def test_a_request_past_its_deadline_is_504_and_not_run(hold: Hold) -> None:
         assert client.post("/compress", content=png()).status_code == 200
         assert hold.seen == 2
         assert metric(client, 'cwic_rejected_total{reason="timeout"}') == 2
+
+
+def test_a_running_job_ends_at_its_next_check_once_its_deadline_has_passed() -> None:
+    with serving(Endless(), request_timeout=0.3) as client:
+        assert client.post("/compress", content=png()).status_code == 504
+        wait_until(lambda: metric(client, DEPTH) == 0)
+        assert client.post("/importance-map", content=png()).status_code == 200
+
+
+def test_a_running_job_ends_at_its_next_check_once_its_client_has_left() -> None:
+    with serving(Endless()) as client:
+        leave_after_sending(client)
+        wait_until(lambda: metric(client, DEPTH) == 0)
+        assert client.post("/importance-map", content=png()).status_code == 200
+        assert metric(client, 'cwic_rejected_total{reason="client-gone"}') == 1
 
 
 def test_a_client_that_leaves_before_its_turn_is_not_served(hold: Hold) -> None:

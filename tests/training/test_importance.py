@@ -11,7 +11,7 @@ from PIL import Image
 
 from model.codec import Codec
 from model.errors import ParameterError
-from model.types import FileInfo, ModelInfo, Pixels
+from model.types import Check, FileInfo, ModelInfo, Pixels, unchecked
 from tests.training.training_fakes import made_up_info, noise, scene, write_png
 from training import arguments, importance
 from training.__main__ import main
@@ -34,18 +34,22 @@ class HalfImportant:
         """Made up."""
         return made_up_info(self.name, fixed_rate=self.fixed_rate)
 
-    def encode(self, array: Pixels, *, quality: float | None = None) -> bytes:
+    def encode(self, array: Pixels, *, quality: float | None = None, check: Check = unchecked) -> bytes:
         """Only the size, which `inspect` reads."""
+        check()
         self.seen.append(quality)
         height, width = array.shape[:2]
         return f"{height} {width}".encode().ljust(100)
 
-    def decode(self, data: bytes) -> Pixels:
+    def decode(self, data: bytes, *, check: Check = unchecked) -> Pixels:
         """Never asked for."""
         raise NotImplementedError
 
-    def importance_map(self, source: Pixels | bytes, *, quality: float | None = None) -> Pixels:
+    def importance_map(
+        self, source: Pixels | bytes, *, quality: float | None = None, check: Check = unchecked
+    ) -> Pixels:
         """White at the left."""
+        check()
         assert not isinstance(source, bytes)
         self.seen.append(quality)
         grey = np.zeros(source.shape[:2], np.uint8)

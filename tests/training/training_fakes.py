@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from model.errors import CheckpointNotFoundError
-from model.types import DEFAULT_QUALITY, FileInfo, ModelInfo, Pixels, SectionInfo
+from model.types import DEFAULT_QUALITY, Check, FileInfo, ModelInfo, Pixels, SectionInfo, unchecked
 
 MAP_SECTION = b"imap"
 
@@ -39,21 +39,26 @@ class JpegInABox:
         """Made up."""
         return made_up_info("box")
 
-    def encode(self, array: Pixels, *, quality: float | None = None) -> bytes:
+    def encode(self, array: Pixels, *, quality: float | None = None, check: Check = unchecked) -> bytes:
         """A four-byte section, then a JPEG."""
+        check()
         quality = DEFAULT_QUALITY if quality is None else quality
         self.seen.append(quality)
         out = io.BytesIO()
         Image.fromarray(array).save(out, format="JPEG", quality=round(quality))
         return MAP_SECTION + out.getvalue()
 
-    def decode(self, data: bytes) -> Pixels:
+    def decode(self, data: bytes, *, check: Check = unchecked) -> Pixels:
         """The JPEG's picture."""
+        check()
         with Image.open(io.BytesIO(data[len(MAP_SECTION) :])) as picture:
             return np.asarray(picture)
 
-    def importance_map(self, source: Pixels | bytes, *, quality: float | None = None) -> Pixels:
+    def importance_map(
+        self, source: Pixels | bytes, *, quality: float | None = None, check: Check = unchecked
+    ) -> Pixels:
         """Everything is important."""
+        check()
         array = self.decode(source) if isinstance(source, bytes) else source
         return np.full(array.shape[:2], round(quality or DEFAULT_QUALITY), dtype=np.uint8)
 
