@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from service.engine import Load
 
 USAGE_ERROR = 2
-START_FAILED = 1
+FAILED = 1
 
 
 def main(argv: Sequence[str] | None = None, *, load: "Load | None" = None) -> int:
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None, *, load: "Load | None" = None) -> in
         argv: the command line without the program's name; by default, the process's.
         load: makes the codecs; by default, from the checkpoints that the settings name.
 
-    Returns the exit status: 1 where the service cannot start, 2 for bad settings.
+    Returns the exit status: 1 where the service cannot start or its worker has died, 2 for bad settings.
     """
     given = vars(_parser().parse_args(argv))
     try:
@@ -71,8 +71,8 @@ def _serve(settings: Settings, load: "Load | None") -> int:
     except KeyboardInterrupt:  # uvicorn has shut down and passes the signal on
         return 130
     if failures:
-        sys.stderr.write(f"cwic-serve: cannot start: {failures[0]}\n")
-        return START_FAILED
+        sys.stderr.write(f"cwic-serve: cannot serve: {failures[0]}\n")
+        return FAILED
     return 0
 
 

@@ -31,7 +31,7 @@ the client's own where it is well formed.
 
 
 def _log_failure(error: Exception) -> None:
-    logger.critical("The service cannot start: %s", error)
+    logger.critical("The service cannot serve: %s", error)
 
 
 def create_app(
@@ -45,8 +45,8 @@ def create_app(
     Args:
         settings: see `service.settings`.
         load: makes the codecs, on the worker's thread, the default one first.
-        on_failure: told why the models could not be loaded, on the event loop; the app stays up but never
-            ready, so its owner should end it.
+        on_failure: told, on the event loop, why the models could not be loaded, or that the worker has died;
+            the app stays up but never gets ready, so its owner should end it.
     """
     metrics = Metrics()
     engine = Engine(settings, metrics=metrics, load=load)

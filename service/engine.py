@@ -20,7 +20,7 @@ from service.models import Models
 from service.problems import ProblemError
 from service.settings import Settings
 from service.stages import Stages
-from service.worker import Worker
+from service.worker import Worker, dead
 
 T = TypeVar("T")
 
@@ -68,8 +68,16 @@ class Engine:
         )
 
     def start(self, *, on_failure: Callable[[Exception], None]) -> None:
-        """Start the worker and, on it, the loading of the models; `on_failure` is told why that failed."""
-        self.worker.start()
+        """Start the worker and, on it, the loading of the models.
+
+        `on_failure` is told, on the event loop, why that failed, or that the worker has died.
+        """
+        loop = asyncio.get_running_loop()
+
+        def on_death() -> None:
+            loop.call_soon_threadsafe(on_failure, dead())
+
+        self.worker.start(on_death=on_death)
         self._loading = asyncio.create_task(self._load_models(on_failure))
 
     async def stop(self) -> None:
@@ -90,7 +98,7 @@ class Engine:
     def check_alive(self) -> None:
         """Raise ProblemError (503) where the worker has ended or shows no sign of life."""
         if not self.worker.alive:
-            raise ProblemError(problems.NOT_ALIVE, "The worker has ended; the server must be restarted.")
+            raise dead()
         age, limit = self.worker.heartbeat_age, self.settings.stall_timeout
         if age > limit:
             raise ProblemError(

@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     )
     request_timeout: Seconds = Field(
         default=60,
-        description="Seconds that a request may take; above: 408 while its body arrives, else 504.",
+        description="Seconds that a request may take; above: 408 while its body arrives, else 504, its work ended.",
     )
     stall_timeout: Seconds = Field(
         default=300, description="Seconds without a sign of life from the worker until `/livez` says 503."

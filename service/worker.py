@@ -36,10 +36,12 @@ class Worker:
         self._open = True
         self._beat = time.monotonic()
         self._thread = threading.Thread(target=self._main, name="cwic-worker", daemon=True)
+        self._on_death: Callable[[], None] = lambda: None
         self.mean_seconds = 1.0
 
-    def start(self) -> None:
-        """Start the thread."""
+    def start(self, *, on_death: Callable[[], None] = lambda: None) -> None:
+        """Start the thread; `on_death` is called on it if it ends without `stop`."""
+        self._on_death = on_death
         self._beat = time.monotonic()
         self._thread.start()
 
@@ -86,12 +88,13 @@ class Worker:
 
         with self._lock:
             if not self._open:
-                raise _dead()
+                raise dead()
             self._jobs.put((job, future))
         return future
 
     def _main(self) -> None:
         current: Future[Any] | None = None
+        stopped = False
         try:
             while True:
                 self._beat = time.monotonic()
@@ -100,6 +103,7 @@ class Worker:
                 except queue.Empty:
                     continue
                 if item is None:
+                    stopped = True
                     return
                 job, current = item
                 self._beat = time.monotonic()
@@ -108,20 +112,23 @@ class Worker:
                 current = None
         finally:
             self._close(current)
+            if not stopped:
+                self._on_death()
 
     def _close(self, current: Future[Any] | None) -> None:
         with self._lock:
             self._open = False
         if current is not None and not current.done():
-            current.set_exception(_dead())
+            current.set_exception(dead())
         while True:
             try:
                 item = self._jobs.get_nowait()
             except queue.Empty:
                 return
             if item is not None and item[1].set_running_or_notify_cancel():
-                item[1].set_exception(_dead())
+                item[1].set_exception(dead())
 
 
-def _dead() -> ProblemError:
+def dead() -> ProblemError:
+    """The answer to requests, and the reason to end the process, once the thread has ended."""
     return ProblemError(problems.NOT_ALIVE, "The worker has ended; the server must be restarted.")

@@ -64,7 +64,7 @@ def test_without_an_owner_a_failed_start_is_logged(caplog: pytest.LogCaptureFixt
         raise CheckpointNotFoundError("none there")
 
     with running(create_app(Settings(), load=load)):
-        wait_until(lambda: "The service cannot start: none there" in caplog.text)
+        wait_until(lambda: "The service cannot serve: none there" in caplog.text)
 
 
 def test_two_apps_in_one_process_share_nothing() -> None:

@@ -11,14 +11,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.__main__ import START_FAILED, USAGE_ERROR, main
+from service.__main__ import FAILED, USAGE_ERROR, main
+from tests.service.fakes import png
 from tests.service.server import wait_until
 
 ROOT = Path(__file__).parents[2]
 
 # The real program around a codec that needs no checkpoint.
 SERVE = "import sys; from tests.service.fakes import FakeCodec; from service.__main__ import main; "
-SERVE += "sys.exit(main(sys.argv[1:], load=lambda _: [FakeCodec()]))"
+SERVE += "sys.exit(main(sys.argv[1:], load=lambda _: [{codec}]))"
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -40,12 +41,17 @@ def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def process(log: Path, *options: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def process(
+    log: Path, *options: str, codec: str = "FakeCodec()"
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """A server process on a free port, and its address; its log goes to the file."""
     with (
         log.open("wb") as file,
         subprocess.Popen(  # noqa: S603 - our own interpreter
-            [sys.executable, "-c", SERVE, "--port", "0", *options], env=environment(), cwd=ROOT, stderr=file
+            [sys.executable, "-c", SERVE.format(codec=codec), "--port", "0", *options],
+            env=environment(),
+            cwd=ROOT,
+            stderr=file,
         ) as server,
     ):
         try:
@@ -73,10 +79,20 @@ def test_the_app_is_built_without_torch_and_the_service_never_imports_training()
 
 def test_a_folder_without_checkpoints_ends_the_process_with_one_clear_line(tmp_path: Path) -> None:
     result = run("-m", "service", "--port", "0", "--model-dir", str(tmp_path), "--log-level", "error")
-    assert result.returncode == START_FAILED
+    assert result.returncode == FAILED
     assert result.stderr.splitlines() == [
-        f"cwic-serve: cannot start: no checkpoint in {tmp_path}; CWIC_MODEL_DIR names another folder"
+        f"cwic-serve: cannot serve: no checkpoint in {tmp_path}; CWIC_MODEL_DIR names another folder"
     ]
+
+
+def test_a_worker_that_dies_fails_its_request_and_ends_the_process(tmp_path: Path) -> None:
+    dying = "FakeCodec(on_encode=lambda array: array.shape[0] == 16 and sys.exit())"
+    with process(tmp_path / "log", codec=dying) as (server, address):
+        wait_until(lambda: httpx.get(f"{address}/readyz").is_success)
+        assert httpx.post(f"{address}/compress", content=png()).status_code == 503
+        assert server.wait(10) == FAILED
+    last = (tmp_path / "log").read_text().splitlines()[-1]
+    assert last == "cwic-serve: cannot serve: The worker has ended; the server must be restarted."
 
 
 @pytest.mark.parametrize(
