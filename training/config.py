@@ -35,6 +35,7 @@ class Stage:
         rate_weight: `cvpr2018`: the paper's gamma, as it begins: weight of the importance above the threshold,
             against the summed squared error of samples in -1..1. It grows while the threshold is exceeded.
         bit_weight: `cvpr2018`: weight of an estimated bit against the same; counts where a context model is trained.
+        map_weight: `cvpr2018`: weight of a bit of the importance map, as a multiple of that of other bits.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Stage:
     mask_mean: tuple[float, ...] = ()
     rate_weight: float = 2.0
     bit_weight: float = 0.02
+    map_weight: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, with the numbers."""
@@ -67,7 +69,7 @@ class Stage:
         ]:
             if not 0 <= value <= 1:
                 raise ParameterError(f"{name} is 0 to 1, got {value}")
-        for name in ("rate_weight", "bit_weight", "warmup_steps"):
+        for name in ("rate_weight", "bit_weight", "map_weight", "warmup_steps"):
             if getattr(self, name) < 0:
                 raise ParameterError(f"{name} is not negative, got {getattr(self, name)}")
         if min(self.shares.values(), default=1.0) < 0:

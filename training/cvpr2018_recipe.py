@@ -85,7 +85,7 @@ class Cvpr2018Recipe:
             loss = loss + gamma * self._excess(output.importance, stage, done, team)
             scalars["gamma"] = torch.tensor(gamma)
         if priced:
-            bits = 64 * (output.code_bpp + output.map_bpp).mean()
+            bits = 64 * (output.code_bpp + stage.map_weight * output.map_bpp).mean()
             loss = loss + stage.bit_weight * bits
             scalars |= {"bpp/codes": output.code_bpp.mean(), "bpp/map": output.map_bpp.mean()}
         return Outcome(loss, scalars)
