@@ -147,7 +147,8 @@ def _cpu_has_amx() -> bool:
 
 
 def _files(model_dir: Path) -> list[Path]:
-    return [*model_dir.glob("*.safetensors"), *sorted(model_dir.glob("*/*.safetensors"))]
+    found = [*model_dir.glob("*.safetensors"), *sorted(model_dir.glob("*/*.safetensors"))]
+    return [path for path in found if path.with_suffix(".json").exists()]  # others are weights of a run
 
 
 def _build(

@@ -45,7 +45,7 @@ class CodecConfig:
             raise CheckpointFormatError(f"sizes are whole and above 0: {self}")
         if sum(self.groups) != self.channels or len(self.groups) > MAX_GROUPS:
             raise CheckpointFormatError(
-                f"{len(self.groups)} groups {self.groups} (of {MAX_GROUPS}) do not add up to {self.channels} channels"
+                f"groups {self.groups} do not add up to {self.channels} channels, or are more than {MAX_GROUPS}"
             )
         if self.channels > 192 or self.levels < 2 or self.channels % self.levels:
             raise CheckpointFormatError(

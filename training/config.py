@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
 from model.config import CodecConfig, CwicConfig, config_of
 from model.errors import CheckpointFormatError, ParameterError
+
+T = TypeVar("T")
 
 _RESERVED = ("state", "weights")  # files of a run, beside those that its stages give their names to
 
@@ -32,8 +35,9 @@ class Stage:
         mask_mean: `cvpr2018`: share of the codes that the importance mask is to keep (the paper's rate threshold r,
             0..1); several values follow each other in equal parts of the stage. Where a stage names none, that of
             the stage before holds; before the first one that does, there is no importance map.
-        rate_weight: `cvpr2018`: the paper's gamma, as it begins: weight of the importance above the threshold,
-            against the summed squared error of samples in -1..1. It grows while the threshold is exceeded.
+        rate_weight: `cvpr2018`: the paper's gamma, as the stage begins: weight of the importance above the
+            threshold, against the summed squared error of samples in -1..1. It grows while the threshold is
+            exceeded and falls while it is not. None: as the stage before left it, 2 in the first; 0: no such term.
         bit_weight: `cvpr2018`: weight of an estimated bit against the same; counts where a context model is trained.
         map_weight: `cvpr2018`: weight of a bit of the importance map, as a multiple of that of other bits.
     """
@@ -48,32 +52,39 @@ class Stage:
     warmup_steps: int = 200
     noise_share: float = 0.0
     mask_mean: tuple[float, ...] = ()
-    rate_weight: float = 2.0
+    rate_weight: float | None = None
     bit_weight: float = 0.02
     map_weight: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, with the numbers."""
-        if self.steps is None and self.minutes is None:
-            raise ParameterError(f"stage {self.name!r} needs a length: steps, minutes or both")
-        if not self.name.isidentifier() or self.name in _RESERVED:
-            raise ParameterError(
-                f"a stage's name is letters, digits and underscores and not of {_RESERVED}, got {self.name!r}"
-            )
-        if not self.learning_rate or min(self.learning_rate) <= 0:
-            raise ParameterError(f"learning_rate is above 0, got {self.learning_rate}")
+        name = self.name
+        _require(
+            self.steps is not None or self.minutes is not None,
+            f"stage {name!r} needs a length: steps, minutes or both",
+        )
+        _require(
+            name.isidentifier() and name not in _RESERVED,
+            f"a stage's name is letters, digits and underscores and not of {_RESERVED}, got {name!r}",
+        )
+        for key in ("steps", "minutes"):
+            value = getattr(self, key)
+            _require(value is None or value > 0, f"{key} is above 0, got {value}")
+        _require(
+            min(self.learning_rate, default=0) > 0, f"learning_rate is above 0, got {self.learning_rate}"
+        )
         shares = ("noise_share", "final_learning_rate")
-        for name, value in [
+        for key, value in [
             *((n, getattr(self, n)) for n in shares),
             *(("mask_mean", m) for m in self.mask_mean),
         ]:
-            if not 0 <= value <= 1:
-                raise ParameterError(f"{name} is 0 to 1, got {value}")
-        for name in ("rate_weight", "bit_weight", "map_weight", "warmup_steps"):
-            if getattr(self, name) < 0:
-                raise ParameterError(f"{name} is not negative, got {getattr(self, name)}")
-        if min(self.shares.values(), default=1.0) < 0:
-            raise ParameterError(f"shares are not negative, got {dict(self.shares)}")
+            _require(0 <= value <= 1, f"{key} is 0 to 1, got {value}")
+        for key in ("rate_weight", "bit_weight", "map_weight", "warmup_steps"):
+            value = getattr(self, key)
+            _require(value is None or value >= 0, f"{key} is not negative, got {value}")
+        _require(
+            min(self.shares.values(), default=1) >= 0, f"shares are not negative, got {dict(self.shares)}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,16 +133,20 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Refuse what cannot work, with the numbers."""
         names = [stage.name for stage in self.stages]
-        if not names or len(set(names)) != len(names):
-            raise ParameterError(f"a run has stages, each with a name of its own, got {names}")
-        if self.patch < 16 or self.patch % 16:
-            raise ParameterError(f"patch is a multiple of 16, got {self.patch}")
-        for name in ("batch", "clip", "log_every", "save_every", "val_every"):
-            if getattr(self, name) <= 0:
-                raise ParameterError(f"{name} is above 0, got {getattr(self, name)}")
-        for name in ("plane_share", "ema"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ParameterError(f"{name} is 0 to 1, got {getattr(self, name)}")
+        _require(
+            len(set(names)) == len(names) > 0, f"a run has stages, each with a name of its own, got {names}"
+        )
+        _require(self.patch >= 16 and not self.patch % 16, f"patch is a multiple of 16, got {self.patch}")
+        for key in ("batch", "clip", "log_every", "save_every", "val_every"):
+            _require(getattr(self, key) > 0, f"{key} is above 0, got {getattr(self, key)}")
+        for key in ("plane_share", "ema"):
+            _require(0 <= getattr(self, key) <= 1, f"{key} is 0 to 1, got {getattr(self, key)}")
+        least = self.codec.lowest_level / self.codec.levels
+        for stage in self.stages:
+            _require(
+                min(stage.mask_mean, default=1) > least,
+                f"stage {stage.name!r}: a mask keeps {least:g} at least, mask_mean is {stage.mask_mean}",
+            )
 
 
 def read_config(path: Path, **overrides: Any) -> TrainConfig:
@@ -141,16 +156,22 @@ def read_config(path: Path, **overrides: Any) -> TrainConfig:
         ParameterError: the file cannot be read, has unknown keys, or values out of range; names the file.
     """
     try:
-        values = _mapping(yaml.safe_load(path.read_text()), "the file")
+        values = _mapping(yaml.safe_load(path.read_text(encoding="utf-8")), "the file")
         values |= {key: value for key, value in overrides.items() if value is not None}
         codec = _mapping(values.pop("codec", None) or {}, "codec")
         stages = values.pop("stages", None) or ()
         made = _stages([_known(Stage, _mapping(stage, "a stage")) for stage in stages])
-        return TrainConfig(
-            codec=config_of(codec.pop("profile", "cwic"), **codec), stages=made, **_known(TrainConfig, values)
+        known = _known(TrainConfig, values)
+        return _made(
+            TrainConfig, known | {"codec": config_of(codec.pop("profile", "cwic"), **codec), "stages": made}
         )
-    except (OSError, yaml.YAMLError, TypeError, ParameterError, CheckpointFormatError) as exc:
+    except (OSError, UnicodeError, yaml.YAMLError, TypeError, ParameterError, CheckpointFormatError) as exc:
         raise ParameterError(f"{path}: {exc}") from exc
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise ParameterError(message)
 
 
 def scheduled(values: tuple[float, ...], done: float) -> float:
@@ -162,8 +183,18 @@ def _stages(stages: list[dict[str, Any]]) -> tuple[Stage, ...]:
     made: list[Stage] = []
     for values in stages:
         before = made[-1].mask_mean[-1:] if made else ()
-        made.append(Stage(**{"mask_mean": before, **values}))
+        made.append(_made(Stage, {"mask_mean": before, **values}))
     return tuple(made)
+
+
+def _made(kind: type[T], values: dict[str, Any]) -> T:
+    """A dataclass of values that are converted to its types; raises ParameterError naming the key."""
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise ParameterError(f"{key}: {first['msg']}, got {first['input']!r}") from exc
 
 
 def _mapping(value: Any, what: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Training of the profile `cvpr2018`: the paper's stages and objective, then the context models."""
 
+import math
 import sys
 
 import torch
@@ -10,7 +11,7 @@ from model.cvpr2018_network import Cvpr2018Network
 from training.config import Stage, TrainConfig, scheduled
 from training.data import PicturePool
 from training.klt import block_samples
-from training.recipe import AnyNetwork, Outcome, Probe, parts_of
+from training.recipe import AnyNetwork, Outcome, Probe
 from training.team import Team
 from training.transform_start import MIN_WIDTH, start
 
@@ -18,7 +19,7 @@ _BLOCK_SAMPLES = 192  # of the 8x8 pixels and 3 colours that one code location s
 _DECAY = 0.9  # decay of the importance's running mean
 _RAMP = 0.25  # half its width, as a share of r
 _GROWTH = 0.02  # of gamma in a step, for each unit that the mean is off, as a share of r
-_LEAST_PRESSURE = 0.01
+_FIRST_GAMMA, _LEAST_GAMMA, _LARGEST_GAMMA = 2.0, 0.01, 1000.0
 
 
 class Cvpr2018Recipe:
@@ -39,7 +40,7 @@ class Cvpr2018Recipe:
     def __init__(self, config: TrainConfig, codec: Cvpr2018Config, memory: dict[str, float]) -> None:
         self._config = config
         self._codec = codec
-        self._memory = memory  # the running mean, and what gamma has become as a multiple of `rate_weight`
+        self._memory = memory  # `importance`: the running mean of p; `gamma`: the weight of the rate
 
     def network(self, pool: PicturePool) -> Cvpr2018Network:
         """A transform coder in the paper's layers (`transform_start`); random weights where they are too narrow."""
@@ -50,6 +51,10 @@ class Cvpr2018Recipe:
         samples = block_samples(pool, generator=torch.Generator().manual_seed(self._config.seed))
         start(network.transforms.encoder, network.transforms.decoder, 2 * samples)
         return network
+
+    def trained(self, stage: Stage) -> tuple[str, ...]:
+        """See `Recipe`. Without a mask the importance branch has nothing to learn from."""
+        return tuple(part for part in stage.parts or self.parts if stage.mask_mean or part != "importance")
 
     def part_of(self, parameter: str) -> str:
         """See `Recipe`."""
@@ -69,7 +74,7 @@ class Cvpr2018Recipe:
     ) -> Outcome:
         """See the class."""
         del drawn
-        trained = set(parts_of(self, stage))
+        trained = set(self.trained(stage))
         priced = bool(trained & {"codes", "map"})
         decoded = bool(trained & {"encoder", "importance", "decoder"})
         output = network(2 * x - 1, masked=bool(stage.mask_mean), priced=priced, decoded=decoded)
@@ -81,8 +86,12 @@ class Cvpr2018Recipe:
             loss = loss + _BLOCK_SAMPLES * error
             scalars["mse"] = error.detach() * 127.5**2
         if stage.mask_mean and "importance" in trained:
-            gamma = stage.rate_weight * self._memory.get("pressure", 1.0)
-            loss = loss + gamma * self._excess(output.importance, stage, done, team)
+            gamma = self._memory.get("gamma", _FIRST_GAMMA)
+            if done == 0 and stage.rate_weight is not None:
+                gamma = stage.rate_weight
+            loss = loss + gamma * self._excess(
+                output.importance, gamma, scheduled(stage.mask_mean, done), team
+            )
             scalars["gamma"] = torch.tensor(gamma)
         if priced:
             bits = 64 * (output.code_bpp + stage.map_weight * output.map_bpp).mean()
@@ -90,17 +99,18 @@ class Cvpr2018Recipe:
             scalars |= {"bpp/codes": output.code_bpp.mean(), "bpp/map": output.map_bpp.mean()}
         return Outcome(loss, scalars)
 
-    def _excess(self, importance: Tensor, stage: Stage, done: float, team: Team) -> Tensor:
-        """max(0, mean of p - r) as the class describes it, with the gradient of this batch's mean."""
+    def _excess(self, importance: Tensor, gamma: float, mask_mean: float, team: Team) -> Tensor:
+        """max(0, mean of p - r) as the class describes it, with the gradient of this batch's mean; sets gamma."""
         mean = importance.mean()
         memory, seen = self._memory, float(team.mean(mean))
+        if not math.isfinite(seen):
+            return mean  # the step will be skipped
         memory["importance"] = _DECAY * memory.get("importance", seen) + (1 - _DECAY) * seen
         # The mask keeps floor(L p) + lowest level of L levels: p + (lowest level - 1/2) / L of the channels.
-        offset = (self._codec.lowest_level - 0.5) / self._codec.levels
-        threshold = scheduled(stage.mask_mean, done) - offset
+        threshold = mask_mean - (self._codec.lowest_level - 0.5) / self._codec.levels
         error = memory["importance"] / max(threshold, 1e-3) - 1
-        growth = 1 + _GROWTH * min(max(error, -1.0), 1.0)
-        memory["pressure"] = max(_LEAST_PRESSURE, memory.get("pressure", 1.0) * growth)
+        grown = gamma * (1 + _GROWTH * min(max(error, -1.0), 1.0))
+        memory["gamma"] = min(max(grown, min(gamma, _LEAST_GAMMA)), _LARGEST_GAMMA)
         return (mean - threshold) * min(max(1 + error / _RAMP, 0.0), 2.0)
 
     def probe(self, network: AnyNetwork, x: Tensor, label: str, *, stage: Stage) -> Probe:

@@ -35,6 +35,10 @@ class CwicRecipe:
         network.transforms.synthesis.blocks.weight.data = basis.clone()
         return network
 
+    def trained(self, stage: Stage) -> tuple[str, ...]:
+        """See `Recipe`."""
+        return stage.parts or self.parts
+
     def part_of(self, parameter: str) -> str:
         """See `Recipe`."""
         if parameter.startswith("context."):

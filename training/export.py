@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from model.types import Pixels
 from training.calibrate import fit_tables
 from training.config import TrainConfig, read_config
 from training.metrics import psnr
-from training.pictures import load_pictures
+from training.pictures import decoded, find_files, load_pictures
 from training.recipe import AnyNetwork, network_of
 from training.state import WEIGHTS, read_tensors
 
@@ -54,10 +55,11 @@ def export(config: TrainConfig, *, weights: Path, to: Path, note: str = "") -> N
     """
     network = network_of(config.codec)
     tensors, progress = read_tensors(weights)
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as exc:
-        raise CheckpointFormatError(f"{weights} does not fit the run's codec: {exc}") from exc
+    if progress.codec != config.codec.to_json():
+        raise CheckpointFormatError(
+            f"{weights} is of codec {progress.codec}, the run's is {config.codec.to_json()}"
+        )
+    network.load_state_dict(tensors)
     map_tables, code_tables = fitted_tables(network, config)
     card = {
         "training": {
@@ -88,20 +90,18 @@ def fitted_tables(network: AnyNetwork, config: TrainConfig) -> tuple[SymbolTable
     return fit_tables(codec, _calibration_pictures(config))
 
 
-def _calibration_pictures(config: TrainConfig) -> list[tuple[Pixels, float | None]]:
+def _calibration_pictures(config: TrainConfig) -> Iterator[tuple[Pixels, float | None]]:
     """Training pictures in random order with random qualities, where there are any to choose."""
     generator = np.random.default_rng(config.seed)
-    pictures = load_pictures(config.train_files).pictures
-    chosen: list[tuple[Pixels, float | None]] = []
-    pixels = 0
-    for index in generator.permutation(len(pictures)):
-        array = pictures[index].array[:_SIDE, :_SIDE]
+    files = find_files(config.train_files)
+    left = _FIXED_RATE_PIXELS if config.codec.fixed_rate else _CALIBRATION_PIXELS
+    for array in decoded(files[index] for index in generator.permutation(len(files))):
+        part = array[:_SIDE, :_SIDE]
         quality = float(generator.uniform(1, 100))
-        chosen.append((array, None if config.codec.fixed_rate else quality))
-        pixels += array.shape[0] * array.shape[1]
-        if pixels > (_FIXED_RATE_PIXELS if config.codec.fixed_rate else _CALIBRATION_PIXELS):
-            break
-    return chosen
+        yield part, None if config.codec.fixed_rate else quality
+        left -= part.shape[0] * part.shape[1]
+        if left < 0:
+            return
 
 
 def _curve(codec: Codec, pictures: list[Pixels]) -> list[dict[str, float | None]]:

@@ -13,6 +13,7 @@ from model.images import read_image
 from model.types import Limits, Pixels
 
 MAX_BROKEN_SHARE = 0.05
+_LIMITS = Limits(max_pixels=250_000_000)  # one's own pictures, from the largest cameras
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,23 @@ def read_rgb(path: Path, *, limits: Limits | None = None) -> Pixels:
         BrokenImageError: also for a file that the system will not read.
     """
     try:
-        array = read_image(path.read_bytes(), limits=limits or Limits()).array
+        array = read_image(path.read_bytes(), limits=limits or _LIMITS).array
     except CwicError as error:
         raise BrokenImageError(f"{path}: {error}") from error
     except OSError as error:
         raise BrokenImageError(f"{path}: {error.strerror}") from error
     return array[:, :, :3]
+
+
+def decoded(files: Iterable[Path], *, min_side: int = 1) -> Iterator[Pixels]:
+    """Pictures one after the other, without those that cannot be read or have a side below `min_side`."""
+    for path in files:
+        try:
+            array = read_rgb(path)
+        except BrokenImageError:
+            continue
+        if min(array.shape[:2]) >= min_side:
+            yield array
 
 
 def load_pictures(

@@ -52,6 +52,9 @@ class Recipe(Protocol):
     def part_of(self, parameter: str) -> str:
         """The part that a parameter belongs to."""
 
+    def trained(self, stage: Stage) -> tuple[str, ...]:
+        """The parts that a stage trains."""
+
     def draw(self, batch: int, patch: int, generator: torch.Generator) -> Tensor:
         """What is random about a batch beside its crops, [batch, ...]."""
 
@@ -71,11 +74,6 @@ class Recipe(Protocol):
 
     def probe(self, network: AnyNetwork, x: Tensor, label: str, *, stage: Stage) -> Probe:
         """Measure a picture, RGB 0..1, float32 [1, 3, H, W], at one of `labels`; among its scalars is `mse`."""
-
-
-def parts_of(recipe: Recipe, stage: Stage) -> tuple[str, ...]:
-    """What a stage trains."""
-    return stage.parts or recipe.parts
 
 
 def network_of(config: CodecConfig) -> AnyNetwork:

@@ -4,14 +4,15 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from model.config import CodecConfig
 from model.errors import CheckpointFormatError
+from model.freeze import thaw
 
 STATE = "state.safetensors"
 WEIGHTS = "weights.safetensors"
@@ -29,6 +30,8 @@ class Progress:
         seconds: spent training in all.
         skipped: steps whose loss or gradient was not finite.
         memory: what the recipe carries from step to step.
+        codec: config of the codec, as JSON.
+        stages: the run's stages, `NAME: PART, PART, ...`.
     """
 
     stage: int = 0
@@ -38,6 +41,8 @@ class Progress:
     seconds: float = 0.0
     skipped: int = 0
     memory: dict[str, float] = field(default_factory=dict)
+    codec: str = ""
+    stages: list[str] = field(default_factory=list)
 
 
 def save_state(
@@ -88,12 +93,25 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], progress: Progress) ->
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], Progress]:
-    """Tensors by name, and how far their run was; raises CheckpointFormatError naming the file."""
+    """A run's tensors by name, and how far it was; raises CheckpointFormatError naming the file."""
+    tensors, metadata = _read(path)
+    try:
+        return tensors, Progress(**json.loads(metadata["progress"]))
+    except (KeyError, ValueError, TypeError) as exc:
+        raise CheckpointFormatError(f"{path} is no file of a run: {exc!r}") from exc
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """A network's float weights by name, of a run's weights or of an exported checkpoint; raises as above."""
+    tensors, metadata = _read(path)
+    return thaw(tensors, CodecConfig.from_json(metadata["config"])) if "config" in metadata else tensors
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         data = path.read_bytes()
         tensors = safetensors.torch.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        values: dict[str, Any] = json.loads(header.get("__metadata__", {}).get("progress", "{}"))
-        return tensors, Progress(**values)
-    except (OSError, SafetensorError, ValueError, TypeError) as exc:
+        return tensors, header.get("__metadata__", {})
+    except (OSError, SafetensorError, ValueError) as exc:
         raise CheckpointFormatError(f"{path} cannot be read: {exc}") from exc

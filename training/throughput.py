@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
             ).loss
 
         plain = PlainLoop(
-            find_files(config.train_files),
+            sorted({*find_files(config.train_files)} - {*pool.broken, *pool.small}),
             trainer.network,
             loss=loss,
             batch=config.batch,
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         found = compare(trainer, plain, seconds=args.seconds, rounds=args.rounds)
     if args.json:
         args.json.write_text(to_json(found))
-    sys.stdout.write(to_text(found))
+    sys.stdout.write(f"Stage {config.stages[0].name} of {args.config}:\n\n{to_text(found)}")
     return 0
 
 

@@ -18,6 +18,8 @@ from training.team import join
 from training.trainer import Trainer, recipe_of
 from training.validation import load_validation
 
+_NAMED = 5  # files that a message names
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
@@ -25,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config", type=Path, required=True, help="YAML file; see training/config.py for the keys"
     )
     parser.add_argument(
-        "--minutes", type=float, help="stop after so many minutes of training; run again to go on"
+        "--minutes",
+        type=float,
+        help="stop after so many minutes of training (loading and validation come on top); run again to go on",
     )
     parser.add_argument("--init-from", help="replaces the file's init_from")
     parser.add_argument("--out", help="replaces the file's out")
@@ -43,16 +47,28 @@ def run(args: argparse.Namespace) -> int:
             raise ParameterError(
                 f"{args.config}: {stage.name}: parts are of {recipe.parts}, got {sorted(unknown)}"
             )
+        if not recipe.trained(stage):
+            raise ParameterError(f"{args.config}: {stage.name}: nothing to train without a mask_mean")
+    validation = load_validation(config.val_files)
     team, own_device = join(args.device)
     device = resolve_device(own_device)
     pool = load_pool(config.train_files, patch=config.patch, device=device, progress=team.leads)
-    if team.leads and (pool.broken or pool.small):
-        sys.stderr.write(f"left out: {len(pool.broken)} broken, {len(pool.small)} too small\n")
-    trainer = Trainer(
-        config, pool, load_validation(config.val_files), device=device, team=team, compiled=args.compile
-    )
+    trainer = Trainer(config, pool, validation, device=device, team=team, compiled=args.compile)
+    if team.leads:
+        _tell(trainer)
     trainer.train(minutes=args.minutes)
     team.leave()
     if team.leads and trainer.finished and config.export_to:
         export(config, weights=Path(config.out) / WEIGHTS, to=Path(config.export_to))
     return 0
+
+
+def _tell(trainer: Trainer) -> None:
+    """What is left out of the training pictures, and where a run goes on."""
+    for what, files in (("cannot be read", trainer.pool.broken), ("are too small", trainer.pool.small)):
+        if files:
+            some = ", ".join(map(str, files[:_NAMED])) + (", ..." if len(files) > _NAMED else "")
+            sys.stderr.write(f"left out, as they {what}: {len(files)} pictures: {some}\n")
+    if trainer.progress.step:
+        where = "is finished" if trainer.finished else f"goes on in stage {trainer.stage.name}"
+        sys.stderr.write(f"the run in {trainer.folder} {where}, after {trainer.progress.step} steps\n")

@@ -15,15 +15,14 @@ from tqdm import tqdm
 
 from model.checkpoints import resolve_dtype
 from model.config import Cvpr2018Config, CwicConfig
-from model.errors import CwicError
-from model.freeze import thaw
+from model.errors import CheckpointFormatError, CwicError, ParameterError
 from training.config import Stage, TrainConfig, scheduled
 from training.cvpr2018_recipe import Cvpr2018Recipe
 from training.cwic_recipe import CwicRecipe
 from training.data import PicturePool
 from training.metrics import psnr_of_mse
-from training.recipe import AnyNetwork, Outcome, Recipe, network_of, parts_of
-from training.state import STATE, Progress, read_tensors, restore, save_state, write_tensors
+from training.recipe import AnyNetwork, Outcome, Recipe, network_of
+from training.state import STATE, Progress, read_tensors, read_weights, restore, save_state, write_tensors
 from training.team import Team
 from training.validation import Validation
 
@@ -60,7 +59,8 @@ class Trainer:
         """Start the run, or go on where its folder says that it stopped.
 
         Raises:
-            CheckpointFormatError: the folder's state, or `init_from`, cannot be read or is of another codec.
+            CheckpointFormatError: the folder's state, or `init_from`, cannot be read or does not fit.
+            ParameterError: the folder has another run's state, or none where another process has one.
         """
         self.config = config
         self.pool = pool
@@ -72,6 +72,7 @@ class Trainer:
         saved = self.folder / STATE
         tensors, self.progress = read_tensors(saved) if saved.exists() else ({}, Progress())
         self.recipe = recipe_of(config, self.progress.memory)
+        self._claim(resumed=bool(tensors))
         self.network = network_of(config.codec) if tensors else initial_network(config, self.recipe, pool)
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent from the stubs
         self.ema = copy.deepcopy(self.network).requires_grad_(False)
@@ -82,6 +83,20 @@ class Trainer:
         if tensors:
             restore(tensors, self.network, self.ema, self.optimizer)
         self.generator = torch.Generator().manual_seed(config.seed * 1_000_003 + self.progress.step)
+
+    def _claim(self, *, resumed: bool) -> None:
+        """Refuse a state that is not this run's: of another codec, past other stages, or not in all processes."""
+        progress, codec = self.progress, self.config.codec.to_json()
+        stages = [f"{stage.name}: {', '.join(self.recipe.trained(stage))}" for stage in self.config.stages]
+        begun = progress.stages[: progress.stage + 1]
+        if resumed and (progress.codec != codec or begun != stages[: len(begun)]):
+            raise ParameterError(
+                f"{self.folder} has the state of another run, codec {progress.codec} and stages {begun}; "
+                f"this one has {codec} and {stages}. Name another `out`, or remove it"
+            )
+        if self.team.agreed(progress.step, self.device) != progress.step:
+            raise ParameterError(f"{self.folder} must be one folder for all processes, with one state")
+        progress.codec, progress.stages = codec, stages
 
     @property
     def pixels_per_step(self) -> int:
@@ -176,6 +191,7 @@ class Trainer:
                 if writer and progress.seconds - validated > 60 * config.val_every:
                     self._validate(writer)
                     validated = progress.seconds
+        self._save()  # before the validation, which may take a while
         if writer:
             self._validate(writer)
         if self.done() >= 1:
@@ -266,11 +282,11 @@ def initial_network(config: TrainConfig, recipe: Recipe, pool: PicturePool) -> A
     if config.init_from is None:
         return recipe.network(pool)
     network = network_of(config.codec)
-    tensors, _ = read_tensors(Path(config.init_from))
-    if "saturation" in tensors:  # an exported checkpoint
-        tensors = thaw(tensors, config.codec)
+    tensors = read_weights(Path(config.init_from))
     own = network.state_dict()
     fitting = {n: t for n, t in tensors.items() if n in own and own[n].shape == t.shape}
+    if not fitting:
+        raise CheckpointFormatError(f"{config.init_from} has no layer of the run's codec")
     fresh = sorted(set(own) - set(fitting))
     if fresh:
         sys.stderr.write(f"start anew: {', '.join(fresh)}\n")
@@ -280,7 +296,7 @@ def initial_network(config: TrainConfig, recipe: Recipe, pool: PicturePool) -> A
 
 def _optimizer(network: AnyNetwork, recipe: Recipe, stage: Stage) -> torch.optim.Adam:
     """Adam over the parts that the stage trains; all others are frozen."""
-    trained = parts_of(recipe, stage)
+    trained = recipe.trained(stage)
     groups: dict[str, list[nn.Parameter]] = {part: [] for part in trained}
     for name, parameter in network.named_parameters():
         part = recipe.part_of(name)

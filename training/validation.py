@@ -3,15 +3,17 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
+from model.errors import ParameterError
 from model.types import Pixels
 from training.config import Stage
 from training.metrics import psnr_of_mse
-from training.pictures import load_pictures
+from training.pictures import decoded, find_files
 from training.recipe import AnyNetwork, Probe, Recipe
 
 _UNIT = 16  # a multiple of every profile's cell
@@ -66,10 +68,17 @@ class Validation:
 
 
 def load_validation(patterns: Sequence[str]) -> Validation:
-    """The first pictures of some glob patterns, cut to whole cells; raises as `load_pictures`."""
-    found = load_pictures(patterns, min_side=_UNIT).pictures[:_MAX_PICTURES]
+    """The first pictures of some glob patterns, cut to whole cells.
+
+    Raises:
+        ParameterError: a pattern matches nothing, or no picture can be used.
+    """
+    files = find_files(patterns)
+    found = [_cut(array) for array in islice(decoded(files, min_side=_UNIT), _MAX_PICTURES)]
+    if not found:
+        raise ParameterError(f"none of {len(files)} validation pictures can be used, the first: {files[0]}")
     flat = np.full((_FLAT_SIDE, _FLAT_SIDE, 3), 12, np.uint8)
-    return Validation((*(_cut(picture.array) for picture in found), flat))
+    return Validation((*found, flat))
 
 
 def _cut(array: Pixels) -> Pixels:

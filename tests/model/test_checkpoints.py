@@ -64,6 +64,11 @@ def test_a_missing_checkpoint_is_named_with_those_that_are_there(tiny_dir: Path)
         load_codec("other", model_dir=tiny_dir)
 
 
+def test_weights_without_a_card_are_no_checkpoint(copied: Path) -> None:
+    (copied / "state.safetensors").write_bytes(b"of a run")
+    assert available(copied) == ("copy",)
+
+
 def test_damaged_weights_are_refused(copied: Path) -> None:
     path = copied / "copy.safetensors"
     data = bytearray(path.read_bytes())

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from torch import Tensor, nn
 
 from model.errors import BrokenImageError, ParameterError
 from tests.training.training_fakes import noise, write_png
+from training.__main__ import main
 from training.throughput import FileCrops, PlainLoop, Throughput, compare, to_json, to_text
 
 
@@ -182,3 +184,28 @@ def test_two_real_loops_can_be_compared(files: list[Path]) -> None:
     result = compare(ours, plain, seconds=0.01, rounds=2)
     assert len(result.ours) == len(result.plain) == 2
     assert min(result.ours + result.plain) > 0
+
+
+def test_the_command_measures_the_first_stage_without_the_pictures_that_training_leaves_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for index in range(20):
+        write_png(tmp_path / f"{index}.png", noise(64, 64, seed=index))
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    write_png(tmp_path / "small.png", noise(64, 20))
+    config = {
+        "train_files": str(tmp_path / "*.png"),
+        "val_files": str(tmp_path / "0.png"),
+        "out": str(tmp_path / "run"),
+        "codec": {"channels": 4, "levels": 2, "groups": [4], "stem_width": 4, "trunk_width": 4, "blocks": 1},
+        "patch": 64,
+        "batch": 1,
+        "stages": [{"name": "first", "steps": 1, "parts": ["branches"]}],
+    }
+    path = tmp_path / "run.yml"
+    path.write_text(yaml.safe_dump(config))
+    options = ["--seconds", "0.001", "--rounds", "1", "--device", "cpu", "--json", str(tmp_path / "out.json")]
+    assert main(["throughput", "--config", str(path), *options]) == 0
+    assert f"Stage first of {path}" in capsys.readouterr().out
+    assert len(json.loads((tmp_path / "out.json").read_text())["plain"]) == 1
+    assert not (tmp_path / "run").exists()
