@@ -77,8 +77,8 @@ def main(argv: Sequence[str] | None = None, *, checkpoints: Checkpoints | None =
         return 1
     except OSError as exc:
         return _fail(1, f"{exc.filename}: {exc.strerror}" if exc.filename and exc.strerror else exc)
-    except MemoryError:
-        return _fail(1, "not enough memory for a picture of this size")
+    except (MemoryError, RuntimeError) as exc:
+        return _fail(1, _memory_ran_out(exc))
     except KeyboardInterrupt:
         return 130
 
@@ -144,7 +144,7 @@ def _add_codec(parser: argparse.ArgumentParser) -> None:
 def _compress(args: argparse.Namespace, checkpoints: Checkpoints | None) -> int:
     from model.images import read_image
 
-    _check_output(args.output)
+    _check_output(args)
     data = _read(args.input)
     picture = read_image(data, limits=_limits(args))
     codec = _load(args, checkpoints)
@@ -166,7 +166,7 @@ def _decompress(args: argparse.Namespace, checkpoints: Checkpoints | None) -> in
     from model.images import write_image
 
     format = _format(args)
-    _check_output(args.output)
+    _check_output(args)
     data = _read(args.input)
     info = bitstream.inspect(data, limits=_limits(args))  # refuses what is damaged before the slow imports
     array = _load(args, checkpoints, info=info).decode(data)
@@ -178,7 +178,7 @@ def _importance_map(args: argparse.Namespace, checkpoints: Checkpoints | None) -
     from model.images import read_image, write_image
 
     format = _format(args)
-    _check_output(args.output)
+    _check_output(args)
     data = _read(args.input)
     if data.startswith(bitstream.MAGIC):
         if args.quality is not None:
@@ -268,37 +268,55 @@ def _read(path: str) -> bytes:
     return sys.stdin.buffer.read()
 
 
-def _check_output(path: str) -> None:
+def _check_output(args: argparse.Namespace) -> None:
     """Fail before the work, not after it."""
-    if path == "-":
+    out = Path(args.output)
+    if args.output == "-":
         if sys.stdout is None or sys.stdout.isatty():
             raise _Usage("OUT is `-`, but standard output is closed or a terminal")
-    elif Path(path).is_dir():
-        raise IsADirectoryError(None, "is a folder", path)
-    elif not Path(path).resolve().parent.is_dir():
-        raise FileNotFoundError(None, "its folder does not exist", path)
+    elif out.is_dir():
+        raise IsADirectoryError(None, "is a folder", args.output)
+    elif not _is_stream(out) and not out.resolve().parent.is_dir():
+        raise FileNotFoundError(None, "its folder does not exist", args.output)
+    elif args.input != "-" and not _is_stream(out) and out.exists() and out.samefile(args.input):
+        raise _Usage(f"IN and OUT are one file, {args.output}")
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether a path is a pipe or a device, or stands for an open file, as /dev/stdout does."""
+    return (path.is_absolute() and path.parts[1] in ("dev", "proc")) or (path.exists() and not path.is_file())
 
 
 def _write(path: str, data: bytes) -> None:
-    """A file, through a temporary one beside it; or standard output, or a device. Raises OSError."""
+    """A file, through a temporary one beside it; or standard output, a pipe or a device. Raises OSError."""
     target = Path(path).resolve()  # a link stays a link
     if path == "-":
         if sys.stdout is None:
             raise OSError("standard output is closed")
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
-    elif target.exists() and not target.is_file():
-        target.write_bytes(data)
+    elif _is_stream(Path(path)):
+        with open(path, "ab") as stream:  # what an open file has already stays
+            stream.write(data)
     else:
         temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
             with temporary.open("xb") as file:
+                if target.exists():
+                    os.fchmod(file.fileno(), target.stat().st_mode)
                 file.write(data)
             temporary.replace(target)
         except OSError as exc:
             raise OSError(exc.errno, exc.strerror, path) from exc
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _memory_ran_out(error: Exception) -> str:
+    """What to say of it; raises what is something else, as torch has no error of its own for this."""
+    if isinstance(error, RuntimeError) and "memory" not in f"{error}":
+        raise error
+    return "not enough memory for a picture of this size"
 
 
 def _fail(status: int, reason: object) -> int:

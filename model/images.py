@@ -35,6 +35,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from model.errors import BrokenImageError, InputError, LimitError, ParameterError, UnsupportedImageError
 from model.samples import is_deep, load, load_deep, rawmode_of, to_srgb
+from model.tiff import MAX_COUNTED_PAGES, check_tiff, count_tiff_pages
 from model.types import Limits, Pixels
 
 MEDIA_TYPES: Mapping[str, str] = MappingProxyType(
@@ -42,9 +43,12 @@ MEDIA_TYPES: Mapping[str, str] = MappingProxyType(
 )
 """What `write_image` can write: format name to media type."""
 
+_LONGEST_SIDE: Mapping[str, int] = MappingProxyType({"jpeg": 65500, "webp": 16383})  # PNG has no such limit
 _MAX_JPEG_SCANS = 256  # encoders write about 10; every scan is a pass over the whole picture, in a few bytes
 _MAX_PYTHON_DECODED = 4 << 20  # bytes; Pillow's Python decoders (plain PPM, RLE BMP) take 1 s per MB
-_MAX_COUNTED_FRAMES = 1000
+_MAX_COUNTED_FRAMES = MAX_COUNTED_PAGES
+# Plugins that read a header byte by byte take seconds for each MB.
+_READS, _BYTES_A_READ = 100_000, 64
 _MAX_COUNTED_GIF = 8 << 20  # bytes; counting walks the whole file
 
 
@@ -58,6 +62,23 @@ class Picture(NamedTuple):
 
     array: Pixels
     notes: tuple[str, ...]
+
+
+class _File(BytesIO):
+    """A file in memory that may be read in so many pieces; raises BrokenImageError above."""
+
+    def __init__(self, data: bytes, *, reads: int) -> None:
+        super().__init__(data)
+        self._left = reads
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """See `BytesIO`."""
+        self._left -= 1
+        if self._left < 0:
+            raise BrokenImageError(
+                f"a header of too many pieces, in a picture of {len(self.getbuffer())} bytes"
+            )
+        return super().read(size)
 
 
 class _Kind(NamedTuple):
@@ -132,6 +153,16 @@ def read_image(data: bytes, *, limits: Limits) -> Picture:
         raise BrokenImageError(f"{kind.name} of {len(data)} bytes cannot be decoded: {text}") from exc
 
 
+def formats_for(shape: tuple[int, ...]) -> Mapping[str, str]:
+    """Those of `MEDIA_TYPES` that can hold a picture of this shape, [H, W] or [H, W, channels]."""
+    return {
+        name: media_type
+        for name, media_type in MEDIA_TYPES.items()
+        if max(shape[:2]) <= _LONGEST_SIDE.get(name, max(shape[:2]))
+        and not (name == "jpeg" and shape[2:] == (4,))
+    }
+
+
 def write_image(array: Pixels, *, format: str) -> bytes:
     """The file of a picture: `png` and `webp` lossless, `jpeg` at quality 95 without chroma subsampling.
 
@@ -152,10 +183,10 @@ def write_image(array: Pixels, *, format: str) -> bytes:
         or array.shape[2:] == (1,)
     ):
         raise ParameterError(f"expected HxW, HxWx3 or HxWx4 uint8, got {array.shape} {array.dtype}")
-    if format == "jpeg" and channels == (4,):
-        raise ParameterError("jpeg has no transparency and the picture has some; ask for png or webp")
-    longest, most = max(array.shape[:2]), {"jpeg": 65500, "webp": 16383}.get(format)
-    if most is not None and longest > most:
+    if format not in formats_for(array.shape):
+        if channels == (4,) and format == "jpeg":
+            raise ParameterError("jpeg has no transparency and the picture has some; ask for png or webp")
+        longest, most = max(array.shape[:2]), _LONGEST_SIDE[format]
         raise ParameterError(f"{format} sides are at most {most} pixels, got {longest}; ask for png")
     image, file = Image.fromarray(array), BytesIO()
     if format == "png":
@@ -198,7 +229,9 @@ def _identify(data: bytes) -> _Kind:
 
 def _read(data: bytes, kind: _Kind, limits: Limits) -> Picture:
     """`read_image` of a known format; raises what Pillow raises."""
-    image = kind.open(BytesIO(data))
+    if kind.name == "TIFF":
+        check_tiff(data)
+    image = kind.open(_file(data, kind))
     _check_size(image.size, limits)
     notes = _inspect(image, data)
     if frames := _frames(image, data):
@@ -206,7 +239,7 @@ def _read(data: bytes, kind: _Kind, limits: Limits) -> Picture:
     turned_by_pillow = isinstance(image, TiffImagePlugin.TiffImageFile) and _is_turn(image.tag_v2.get(0x0112))
     if is_deep(image):
         notes.append("depth-16-to-8")
-        colour, alpha = load_deep(image, reopen=lambda: kind.open(BytesIO(data)))
+        colour, alpha = load_deep(image, reopen=lambda: kind.open(_file(data, kind)))
     else:
         colour, alpha = load(image)
     colour, colour_notes = to_srgb(colour, profile=image.info.get("icc_profile"))
@@ -220,6 +253,11 @@ def _read(data: bytes, kind: _Kind, limits: Limits) -> Picture:
     if turned_by_pillow or orientation != 1:
         notes.append("orientation-applied")
     return Picture(np.ascontiguousarray(_turn(array, orientation)), tuple(notes))
+
+
+def _file(data: bytes, kind: _Kind) -> _File:
+    # Run-length BMP is decoded byte by byte; `_MAX_PYTHON_DECODED` bounds it.
+    return _File(data, reads=_READS + len(data) // (1 if kind.name == "BMP" else _BYTES_A_READ))
 
 
 def _check_size(size: tuple[int, int], limits: Limits) -> None:
@@ -275,27 +313,12 @@ def _colour_code(image: ImageFile.ImageFile, data: bytes) -> tuple[int, int]:
 def _frames(image: ImageFile.ImageFile, data: bytes) -> str:
     """How many frames, in bounded time; empty for one."""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        count = _count_tiff_pages(data)
+        count = count_tiff_pages(data)
     elif isinstance(image, GifImageFile) and len(data) > _MAX_COUNTED_GIF:
         count = _MAX_COUNTED_FRAMES + 1 if image.is_animated else 1
     else:
         count = getattr(image, "n_frames", 1)
     return "" if count <= 1 else str(count) if count <= _MAX_COUNTED_FRAMES else "many"
-
-
-def _count_tiff_pages(data: bytes) -> int:
-    """Length of the chain of directories. Pillow's own count takes quadratic time on hostile files."""
-    order, big = ("<" if data[:2] == b"II" else ">"), 43 in (data[2], data[3])
-    (at,) = struct.unpack_from(f"{order}Q" if big else f"{order}I", data, 8 if big else 4)
-    seen: set[int] = set()
-    while at and at not in seen and at + 10 < len(data) and len(seen) <= _MAX_COUNTED_FRAMES:
-        seen.add(at)
-        (entries,) = struct.unpack_from(f"{order}Q" if big else f"{order}H", data, at)
-        end = at + (8 + 20 * entries if big else 2 + 12 * entries)
-        if end + (8 if big else 4) > len(data):
-            break
-        (at,) = struct.unpack_from(f"{order}Q" if big else f"{order}I", data, end)
-    return len(seen)
 
 
 def _is_turn(orientation: object) -> bool:

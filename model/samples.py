@@ -48,8 +48,11 @@ def load(image: ImageFile.ImageFile) -> Planes:
     scale = {"L;2": 85, "L;4": 17}.get(rawmode_of(image), 1)  # PNG names its transparent grey in file units
     image.load()
     mode, key = image.mode, image.info.get("transparency")
-    if mode in ("P", "PA", "LA", "La", "RGBA", "RGBa") and image.has_transparency_data:
-        whole = (image.convert("LA") if mode == "La" else image).convert("RGBA")
+    if mode in ("LA", "La"):
+        whole = image.convert("LA")
+        return Planes(whole.getchannel("L"), np.asarray(whole.getchannel("A")))
+    if mode in ("P", "PA", "RGBA", "RGBa") and image.has_transparency_data:
+        whole = image.convert("RGBA")
         return Planes(whole.convert("RGB"), np.asarray(whole)[..., 3])
     if mode in ("1", "L", "RGB"):
         colour = image.convert("L") if mode == "1" else image

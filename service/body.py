@@ -1,5 +1,6 @@
 """The request's body: its limit, which counts bytes as they arrive, and the picture or file in it."""
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -9,6 +10,7 @@ from service import problems
 from service.problems import ProblemError
 
 FIELD = "file"
+CHARSETS = ("utf-8", "us-ascii", "iso-8859-1")
 
 
 class BodyLimit:
@@ -73,6 +75,11 @@ async def read_body(request: Request) -> bytes:
 
 
 async def _read_form(request: Request) -> bytes:
+    # Others decode slowly or not at all, on the event loop; field names need none.
+    _, parameters = parse_options_header(request.headers["Content-Type"])
+    charset = parameters.get(b"charset", b"utf-8").decode("latin-1")
+    if charset.lower() not in CHARSETS:
+        raise ProblemError(problems.BAD_FORM, f"The form's charset is one of {', '.join(CHARSETS)}.")
     try:
         async with request.form(max_files=1, max_fields=8) as form:
             others = sorted({name for name in form if name != FIELD})

@@ -1,6 +1,7 @@
 """The endpoints that do work: compress, decompress, importance map, inspect."""
 
 import hashlib
+from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -8,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from model.images import MEDIA_TYPES, read_image, write_image
+from model.images import MEDIA_TYPES, formats_for, read_image, write_image
 from model.types import PictureCodec
 from service import openapi, problems
 from service.engine import Engine, Job
@@ -75,12 +76,13 @@ def codec_routes(engine: Engine) -> APIRouter:
     )
     async def decompress(request: Request, query: Annotated[DecompressQuery, Query()]) -> Response:
         models = engine.models
-        picture_format = query.format or _negotiated(request)
+        _chosen(request, query.format, MEDIA_TYPES)  # before the body, where none would do
 
         def work(job: Job) -> Response:
             codec = models.of_file(job.data)
             with job.stages.measure("inference"):
                 array = codec.decode(job.data, check=job.check)
+            picture_format = _chosen(request, query.format, formats_for(array.shape))
             with job.stages.measure("encode"):
                 picture = write_image(array, format=picture_format)
             bpp = 8 * len(job.data) / (array.shape[0] * array.shape[1])
@@ -154,13 +156,16 @@ def _check_quality(quality: float | None, codec: PictureCodec) -> None:
         raise RequestValidationError([{"loc": ("query", "quality"), "msg": reason}])
 
 
-def _negotiated(request: Request) -> str:
+def _chosen(request: Request, wanted: str | None, media_types: Mapping[str, str]) -> str:
+    """The format that is wanted, or else one that the picture can have, by Accept; raises ProblemError (406)."""
+    if wanted:
+        return wanted
     accept = ", ".join(request.headers.getlist("Accept"))
-    chosen = choose_format(accept, MEDIA_TYPES)
+    chosen = choose_format(accept, media_types)
     if chosen is None:
         raise ProblemError(
             problems.NOT_ACCEPTABLE,
-            f"Pictures come as {', '.join(MEDIA_TYPES.values())}; Accept has {accept!r}.",
+            f"This picture can come as {', '.join(media_types.values())}; Accept has {accept!r}.",
             headers={"Vary": "Accept"},
         )
     return chosen

@@ -23,6 +23,12 @@ def _split(value: object) -> object:
     return tuple(dict.fromkeys(part.strip() for part in value.split(","))) if value.strip() else None
 
 
+def _given(value: object) -> object:
+    """None for an empty text."""
+    return None if value == "" else value
+
+
+Folder = Annotated[Path | None, BeforeValidator(_given)]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...] | None, NoDecode, BeforeValidator(_split)]
 
 
@@ -47,7 +53,7 @@ class Settings(BaseSettings):
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
         description="Where the model runs: `cpu`, `cuda`, `cuda:1`, or `auto` (a GPU where there is one).",
     )
-    model_dir: Path | None = Field(
+    model_dir: Folder = Field(
         default=None,
         description="Folder of checkpoints. Empty: the ones that come with cwic.",
     )

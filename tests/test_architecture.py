@@ -16,8 +16,8 @@ PACKAGES = {"model": {"model"}, "service": {"model", "service"}, "training": {"m
 
 # Inside model/: each may import only those before it. A new module gets its place here.
 ORDER = (
-    "errors", "types", "config", "lossless", "bitstream", "samples", "images", "entropy", "layers", "transforms",
-    "cwic", "operators", "cvpr2018", "profiles", "context", "rates", "cwic_network", "cvpr2018_network",
+    "errors", "types", "config", "lossless", "bitstream", "tiff", "samples", "images", "entropy", "layers",
+    "transforms", "cwic", "operators", "cvpr2018", "profiles", "context", "rates", "cwic_network", "cvpr2018_network",
     "integer", "freeze", "coding", "codec", "checkpoints", "cli",
 )  # fmt: skip
 NO_TORCH = ORDER[: ORDER.index("images") + 1]

@@ -361,6 +361,57 @@ def test_an_existing_file_is_replaced_and_a_link_stays_a_link(
     assert not Path(os.devnull).is_file()
 
 
+def test_an_existing_file_keeps_its_mode(source: Path, tmp_path: Path, fake: FakeCheckpoints) -> None:
+    target = tmp_path / "secret.cwic"
+    target.touch(mode=0o600)
+    assert cli.main(["compress", str(source), str(target)], checkpoints=fake) == 0
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert target.stat().st_size
+
+
+def test_a_picture_is_not_replaced_by_its_own_file(
+    source: Path, tmp_path: Path, fake: FakeCheckpoints, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = source.read_bytes()
+    (tmp_path / "link").symlink_to(source)
+    for out in (source, tmp_path / "link"):
+        assert cli.main(["compress", str(source), str(out)], checkpoints=fake) == 2
+        assert "IN and OUT are one file" in capsys.readouterr().err
+    assert source.read_bytes() == before
+
+
+def test_an_open_file_or_pipe_is_written_to_as_it_stands(
+    source: Path, tmp_path: Path, fake: FakeCheckpoints
+) -> None:
+    with (tmp_path / "log").open("ab") as file:
+        file.write(b"head")
+        file.flush()
+        assert cli.main(["compress", str(source), f"/dev/fd/{file.fileno()}"], checkpoints=fake) == 0
+    assert (tmp_path / "log").read_bytes() == b"head" + packed(PICTURE, model_id="11111111")
+    reader, writer = os.pipe()
+    assert cli.main(["compress", str(source), f"/dev/fd/{writer}"], checkpoints=fake) == 0
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        assert pipe.read() == packed(PICTURE, model_id="11111111")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_memory_that_runs_out_is_one_line_and_status_1(
+    source: Path,
+    tmp_path: Path,
+    fake: FakeCheckpoints,
+    error: Exception,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object, **__: object) -> bytes:
+        raise error
+
+    monkeypatch.setattr(FakeCodec, "encode", fail)
+    assert cli.main(["compress", str(source), str(tmp_path / "out")], checkpoints=fake) == 1
+    assert capsys.readouterr().err == "cwic: not enough memory for a picture of this size\n"
+
+
 def _umask() -> int:
     value = os.umask(0)
     os.umask(value)

@@ -3,6 +3,7 @@
 import re
 import struct
 import threading
+import time
 import warnings
 import zlib
 from io import BytesIO
@@ -152,6 +153,21 @@ def test_counting_frames_takes_bounded_time() -> None:
     assert read(bytes(tiff)).notes == ("first-frame-of-many",)
     gif = b"GIF89a" + struct.pack("<HHBBB", 1, 1, 0, 0, 0) + b",\0\0\0\0\1\0\1\0\0\2\2D\1\0" * 2000 + b";"
     assert read(gif).notes == ("first-frame-of-many",)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"P6 #" + b"a" * 8_000_000,
+        b"GIF89a" + struct.pack("<HHBBB", 1, 1, 0, 0, 0) + b"!\xfe" + b"\1a" * 4_000_000,
+    ],
+    ids=["PPM", "GIF"],
+)
+def test_headers_of_many_pieces_are_refused_in_bounded_time(data: bytes) -> None:
+    started = time.perf_counter()
+    with pytest.raises(BrokenImageError, match="too many pieces"):
+        read(data)
+    assert time.perf_counter() - started < 3
 
 
 @pytest.mark.parametrize(

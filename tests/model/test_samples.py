@@ -388,6 +388,11 @@ def test_a_grey_profile_is_applied_to_grey_and_an_rgb_profile_too() -> None:
     array, notes = read(saved(grey, "PNG", icc_profile=LINEAR_GREY))
     assert notes == ("icc-converted",)
     assert np.abs(array.astype(int) - 128).max() <= 2, "linear 55/255 is sRGB 128"
+    transparent = Image.merge("LA", (grey, Image.new("L", (4, 4), 9)))
+    array, notes = read(saved(transparent, "PNG", icc_profile=LINEAR_GREY))
+    assert notes == ("icc-converted",)
+    assert np.abs(array[..., :3].astype(int) - 128).max() <= 2
+    assert (array[..., 3] == 9).all()
     array, notes = read(saved(grey, "PNG", icc_profile=SRGB))
     assert (array == 55).all()
     assert notes == ()

@@ -84,7 +84,7 @@ def jpeg_of_quality(photo: Pixels, error: float) -> int:
 
 def test_a_photo_takes_less_than_half_the_bytes_of_a_jpeg_of_its_quality(codec: Codec, photo: Pixels) -> None:
     file = codec.encode(photo, quality=50)
-    assert len(file) < 0.55 * jpeg_of_quality(photo, mse(codec.decode(file), photo))
+    assert len(file) < 0.5 * jpeg_of_quality(photo, mse(codec.decode(file), photo))
 
 
 @pytest.mark.parametrize("name", FIXED_RATE)

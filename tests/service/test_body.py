@@ -125,6 +125,22 @@ def test_an_empty_file_in_a_form_is_an_empty_body(client: httpx.Client) -> None:
     assert client.post("/compress", files={"file": b""}).json()["type"].endswith("empty-body")
 
 
+@pytest.mark.parametrize("charset", ["punycode", "undefined", "idna", "utf-7", "no such thing"])
+def test_a_charset_that_is_slow_or_unsound_is_refused(client: httpx.Client, charset: str) -> None:
+    body = b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n' + b"a" * 100_000 + b"\r\n--b--\r\n"
+    headers = {"Content-Type": f'multipart/form-data; boundary=b; charset="{charset}"'}
+    answer = client.post("/compress", content=body, headers=headers, timeout=2)
+    assert (answer.status_code, answer.json()["type"]) == (400, "urn:cwic:problem:bad-form")
+    assert "charset" in answer.json()["detail"]
+
+
+def test_a_form_may_name_its_charset(client: httpx.Client) -> None:
+    start = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=b; charset=UTF-8"}
+    answer = client.post("/compress", content=start + png() + b"\r\n--b--\r\n", headers=headers)
+    assert answer.status_code == 200
+
+
 @given(body=st.binary(max_size=200))
 @settings(max_examples=30, deadline=None)
 def test_no_form_makes_the_service_fail(client: httpx.Client, body: bytes) -> None:

@@ -81,6 +81,20 @@ def test_the_formats_of_the_api_are_those_that_can_be_written() -> None:
     assert DecompressQuery().format is None
 
 
+def test_a_format_that_cannot_hold_the_picture_is_not_chosen_by_accept(client: httpx.Client) -> None:
+    transparent = FakeCodec().encode(np.zeros((4, 5, 4), np.uint8))
+    wide = FakeCodec().encode(np.zeros((1, 17_000, 3), np.uint8))
+    for file, accept, chosen in (
+        (transparent, "image/jpeg, image/png;q=0.9", "image/png"),
+        (wide, "image/webp,*/*;q=0.8", "image/png"),
+    ):
+        answer = client.post("/decompress", content=file, headers={"Accept": accept})
+        assert (answer.status_code, answer.headers["Content-Type"]) == (200, chosen)
+    answer = client.post("/decompress", content=transparent, headers={"Accept": "image/jpeg"})
+    assert answer.status_code == 406
+    assert "image/jpeg" not in answer.json()["detail"].partition(";")[0]
+
+
 def test_an_accept_header_that_cannot_be_met_is_406(client: httpx.Client) -> None:
     answer = client.post(
         "/decompress", content=FakeCodec().encode(picture_array()), headers={"Accept": "text/html"}

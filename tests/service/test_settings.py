@@ -26,6 +26,10 @@ def test_an_empty_variable_is_a_variable_that_is_not_set(monkeypatch: pytest.Mon
     assert Settings().max_pixels == 40_000_000
 
 
+def test_an_empty_folder_is_the_one_that_comes_with_cwic() -> None:
+    assert Settings.model_validate({"model_dir": ""}).model_dir is None
+
+
 @pytest.mark.parametrize(
     ("text", "names"),
     [
