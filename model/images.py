@@ -24,6 +24,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageFile, TiffImagePlugin
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
@@ -237,6 +238,7 @@ def _read(data: bytes, kind: _Kind, limits: Limits) -> Picture:
     if frames := _frames(image, data):
         notes.append(f"first-frame-of-{frames}")
     turned_by_pillow = isinstance(image, TiffImagePlugin.TiffImageFile) and _is_turn(image.tag_v2.get(0x0112))
+    uncovered = _uncovered(image)
     if is_deep(image):
         notes.append("depth-16-to-8")
         colour, alpha = load_deep(image, reopen=lambda: kind.open(_file(data, kind)))
@@ -245,6 +247,8 @@ def _read(data: bytes, kind: _Kind, limits: Limits) -> Picture:
     colour, colour_notes = to_srgb(colour, profile=image.info.get("icc_profile"))
     notes += colour_notes
     array: Pixels = np.array(colour)  # [H, W, 3]; a copy, because Pillow's own view is read-only
+    if uncovered is not None:
+        alpha = np.where(uncovered, 0, 255 if alpha is None else alpha).astype(np.uint8)
     if alpha is not None and alpha.min() < 255:
         array = np.concatenate((array, alpha[..., None]), axis=2)
     elif alpha is not None:
@@ -319,6 +323,16 @@ def _frames(image: ImageFile.ImageFile, data: bytes) -> str:
     else:
         count = getattr(image, "n_frames", 1)
     return "" if count <= 1 else str(count) if count <= _MAX_COUNTED_FRAMES else "many"
+
+
+def _uncovered(image: ImageFile.ImageFile) -> NDArray[np.bool_] | None:
+    """Where a GIF that is not loaded yet has screen but no frame, [H, W]: nothing is there, as browsers show it."""
+    if not isinstance(image, GifImageFile) or not image.tile or image.tile[0].extents == (0, 0, *image.size):
+        return None
+    left, top, right, bottom = image.tile[0].extents or (0, 0, *image.size)
+    uncovered = np.ones(image.size[::-1], np.bool_)
+    uncovered[top:bottom, left:right] = False
+    return uncovered
 
 
 def _is_turn(orientation: object) -> bool:

@@ -155,6 +155,16 @@ def test_counting_frames_takes_bounded_time() -> None:
     assert read(gif).notes == ("first-frame-of-many",)
 
 
+def test_a_gif_is_transparent_where_its_frame_does_not_reach() -> None:
+    head = b"GIF89a" + struct.pack("<HHBBB", 4, 3, 0x80, 0, 0) + b"\xff\0\0\0\xff\0"  # red, green
+    frame = b"," + struct.pack("<HHHHB", 1, 2, 1, 1, 0) + b"\2\2\x4c\1\0"  # one green pixel
+    array, notes = read(head + frame + b";")
+    assert array.shape == (3, 4, 4)
+    assert array[2, 1].tolist() == [0, 255, 0, 255]
+    assert array[..., 3].sum() == 255
+    assert notes == ()
+
+
 @pytest.mark.parametrize(
     "data",
     [
