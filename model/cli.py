@@ -14,6 +14,7 @@ import argparse
 import dataclasses
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -28,6 +29,7 @@ from model.types import DEFAULT_QUALITY, FileInfo, Limits, PictureCodec
 # torch, numpy's and Pillow's parts are imported where they are used: `cwic --help` and `inspect` are instant.
 
 _SUFFIXES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+_OPEN_FILE = re.compile(r"/dev/(stdin|stdout|stderr|fd/\d+)|/proc/(self|\d+)/fd/\d+")
 _MAX_PIXELS = 100_000_000  # a person at their own machine, not a stranger at a service's: 2.5 times its limit
 _QUALITY = f"1 to 100 (default: {DEFAULT_QUALITY:g}); not for models of one rate"
 
@@ -284,7 +286,7 @@ def _check_output(args: argparse.Namespace) -> None:
 
 def _is_stream(path: Path) -> bool:
     """Whether a path is a pipe or a device, or stands for an open file, as /dev/stdout does."""
-    return (path.is_absolute() and path.parts[1] in ("dev", "proc")) or (path.exists() and not path.is_file())
+    return _OPEN_FILE.fullmatch(str(path)) is not None or (path.exists() and not path.is_file())
 
 
 def _write(path: str, data: bytes) -> None:
@@ -314,7 +316,7 @@ def _write(path: str, data: bytes) -> None:
 
 def _memory_ran_out(error: Exception) -> str:
     """What to say of it; raises what is something else, as torch has no error of its own for this."""
-    if isinstance(error, RuntimeError) and "memory" not in f"{error}":
+    if isinstance(error, RuntimeError) and not re.search("(allocate|out of) memory", f"{error}"):
         raise error
     return "not enough memory for a picture of this size"
 

@@ -10,7 +10,7 @@ from service import problems
 from service.problems import ProblemError
 
 FIELD = "file"
-CHARSETS = ("utf-8", "us-ascii", "iso-8859-1")
+CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin-1")
 
 
 class BodyLimit:

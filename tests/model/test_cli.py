@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -393,6 +394,15 @@ def test_an_open_file_or_pipe_is_written_to_as_it_stands(
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
         assert pipe.read() == packed(PICTURE, model_id="11111111")
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="files in memory are Linux's")  # noqa: S108  # below
+def test_a_file_in_memory_is_replaced_as_any_other(source: Path, fake: FakeCheckpoints) -> None:
+    with tempfile.NamedTemporaryFile(dir="/dev/shm") as file:  # a name of its own
+        file.write(b"old")
+        file.flush()
+        assert cli.main(["compress", str(source), file.name], checkpoints=fake) == 0
+        assert Path(file.name).read_bytes() == packed(PICTURE, model_id="11111111")
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
