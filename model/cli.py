@@ -278,10 +278,11 @@ def _check_output(args: argparse.Namespace) -> None:
             raise _Usage("OUT is `-`, but standard output is closed or a terminal")
     elif out.is_dir():
         raise IsADirectoryError(None, "is a folder", args.output)
-    elif not _is_stream(out) and not out.resolve().parent.is_dir():
-        raise FileNotFoundError(None, "its folder does not exist", args.output)
-    elif args.input != "-" and not _is_stream(out) and out.exists() and out.samefile(args.input):
-        raise _Usage(f"IN and OUT are one file, {args.output}")
+    elif not _is_stream(out):
+        if not out.resolve().parent.is_dir():
+            raise FileNotFoundError(None, "its folder does not exist", args.output)
+        if args.input != "-" and out.exists() and out.samefile(args.input):
+            raise _Usage(f"IN and OUT are one file, {args.output}")
 
 
 def _is_stream(path: Path) -> bool:

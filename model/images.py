@@ -36,7 +36,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from model.errors import BrokenImageError, InputError, LimitError, ParameterError, UnsupportedImageError
 from model.samples import is_deep, load, load_deep, rawmode_of, to_srgb
-from model.tiff import MAX_COUNTED_PAGES, check_tiff, count_tiff_pages
+from model.tiff import check_tiff, count_tiff_pages
 from model.types import Limits, Pixels
 
 MEDIA_TYPES: Mapping[str, str] = MappingProxyType(
@@ -47,7 +47,7 @@ MEDIA_TYPES: Mapping[str, str] = MappingProxyType(
 _LONGEST_SIDE: Mapping[str, int] = MappingProxyType({"jpeg": 65500, "webp": 16383})  # PNG has no such limit
 _MAX_JPEG_SCANS = 256  # encoders write about 10; every scan is a pass over the whole picture, in a few bytes
 _MAX_PYTHON_DECODED = 4 << 20  # bytes; Pillow's Python decoders (plain PPM, RLE BMP) take 1 s per MB
-_MAX_COUNTED_FRAMES = MAX_COUNTED_PAGES
+_MAX_COUNTED_FRAMES = 1000
 # Plugins that read a header byte by byte take seconds for each MB.
 _READS, _BYTES_A_READ = 100_000, 64
 _MAX_COUNTED_GIF = 8 << 20  # bytes; counting walks the whole file
@@ -317,7 +317,7 @@ def _colour_code(image: ImageFile.ImageFile, data: bytes) -> tuple[int, int]:
 def _frames(image: ImageFile.ImageFile, data: bytes) -> str:
     """How many frames, in bounded time; empty for one."""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        count = count_tiff_pages(data)
+        count = count_tiff_pages(data, most=_MAX_COUNTED_FRAMES)
     elif isinstance(image, GifImageFile) and len(data) > _MAX_COUNTED_GIF:
         count = _MAX_COUNTED_FRAMES + 1 if image.is_animated else 1
     else:

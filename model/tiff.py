@@ -7,38 +7,47 @@ minutes. Sizes and counts are those of the TIFF 6.0 specification and of BigTIFF
 import struct
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from model.errors import BrokenImageError
 
-MAX_COUNTED_PAGES = 1000
 _WIDTH, _HEIGHT, _SAMPLES, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 277, 322, 323
 _OFFSETS, _SIZES = (273, 324), (279, 325)  # of strips, of tiles
 _CHECKED = frozenset((_WIDTH, _HEIGHT, _SAMPLES, _TILE_WIDTH, _TILE_HEIGHT, *_OFFSETS, *_SIZES))
-_INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
+_INTEGERS = {1: "u1", 3: "u2", 4: "u4", 6: "i1", 8: "i2", 9: "i4", 13: "u4", 16: "u8", 17: "i8", 18: "u8"}
 _LEAST_TILE = 16  # pixels on a side, by the specification
 _LARGEST_TILE = 1 << 20  # pixels, where the picture is small
 _SLACK = 1 << 20  # bytes
 
 
 class _Layout(NamedTuple):
-    """How a file writes its directories: byte order, and the wide form of BigTIFF."""
+    """How a file writes its directories.
+
+    Attributes:
+        order: byte order, `<` or `>`.
+        word: bytes of a position or a count of values: 4, or 8 in BigTIFF. The first directory's position is
+            written behind as many bytes, and an entry is a tag, a type, a count and a word of values.
+    """
 
     order: str
-    big: bool
+    word: int
 
-    def directory(self, data: bytes, at: int) -> tuple[int, int]:
-        """Where the entries of the directory at a position begin, and how many there are."""
-        (count,) = struct.unpack_from(f"{self.order}Q" if self.big else f"{self.order}H", data, at)
-        return at + (8 if self.big else 2), count
+    @classmethod
+    def of(cls, data: bytes) -> "_Layout":
+        """That of a file, by its first bytes."""
+        return cls("<" if data[:2] == b"II" else ">", 8 if 43 in (data[2], data[3]) else 4)
+
+    def directory(self, data: bytes, at: int) -> range:
+        """Where the entries of the directory at a position begin; the range ends where they do."""
+        (count,) = struct.unpack_from(f"{self.order}Q" if self.word == 8 else f"{self.order}H", data, at)
+        first, size = at + (8 if self.word == 8 else 2), 4 + 2 * self.word
+        return range(first, first + size * count, size)
 
     def position(self, data: bytes, at: int) -> int:
-        """A position in the file that is written at another."""
-        (found,) = struct.unpack_from(f"{self.order}Q" if self.big else f"{self.order}I", data, at)
+        """A position in the file, or a count, that is written at another position."""
+        (found,) = struct.unpack_from(f"{self.order}Q" if self.word == 8 else f"{self.order}I", data, at)
         return int(found)
-
-    @property
-    def entry_size(self) -> int:
-        """Bytes of a directory's entry."""
-        return 20 if self.big else 12
 
 
 def check_tiff(data: bytes) -> None:
@@ -52,60 +61,57 @@ def check_tiff(data: bytes) -> None:
         tags = _tags(data)
     except struct.error as exc:
         raise BrokenImageError(f"the TIFF's directory cannot be read: {exc}") from exc
-    width, height = (max(tags.get(tag, (0,))) for tag in (_WIDTH, _HEIGHT))
-    samples = max(tags.get(_SAMPLES, (1,)))
+    width, height, samples, across, down = (
+        int(tags[tag].max(initial=0)) if tag in tags else 0
+        for tag in (_WIDTH, _HEIGHT, _SAMPLES, _TILE_WIDTH, _TILE_HEIGHT)
+    )
+    samples = max(samples, 1)
     most = height * samples
     if _TILE_WIDTH in tags or _TILE_HEIGHT in tags:
-        across, down = (max(tags.get(tag, (0,))) for tag in (_TILE_WIDTH, _TILE_HEIGHT))
         if min(across, down) < _LEAST_TILE or across * down > max(4 * width * height, _LARGEST_TILE):
             raise BrokenImageError(f"TIFF tiles of {across}x{down} in a picture of {width}x{height} pixels")
         most = max(most, -(-width // across) * -(-height // down) * samples)
-    count = max(len(tags.get(tag, ())) for tag in _OFFSETS)
+    count = max((tags[tag].size for tag in _OFFSETS if tag in tags), default=0)
     if count > most:
         raise BrokenImageError(f"{count} TIFF strips or tiles in a picture of {width}x{height} pixels")
-    size = max(sum(tags.get(tag, ())) for tag in _SIZES)
+    size = max((float(tags[tag].sum(dtype=np.float64)) for tag in _SIZES if tag in tags), default=0.0)
     if size > 4 * len(data) + _SLACK:
-        raise BrokenImageError(f"TIFF strips or tiles of {size} bytes in a file of {len(data)}")
+        raise BrokenImageError(f"TIFF strips or tiles of {size:.0f} bytes in a file of {len(data)}")
 
 
-def count_tiff_pages(data: bytes) -> int:
-    """Length of the chain of directories, as far as it matters. Pillow's own count takes quadratic time."""
-    layout = _layout(data)
-    at = layout.position(data, 8 if layout.big else 4)
+def count_tiff_pages(data: bytes, *, most: int) -> int:
+    """Length of the chain of directories, up to `most` + 1. Pillow's own count takes quadratic time."""
+    layout = _Layout.of(data)
+    at = layout.position(data, layout.word)
     seen: set[int] = set()
-    while at and at not in seen and at + 10 < len(data) and len(seen) <= MAX_COUNTED_PAGES:
+    while at and at not in seen and at + 10 < len(data) and len(seen) <= most:
         seen.add(at)
-        first, entries = layout.directory(data, at)
-        end = first + layout.entry_size * entries
-        if end + (8 if layout.big else 4) > len(data):
+        end = layout.directory(data, at).stop
+        if end + layout.word > len(data):
             break
         at = layout.position(data, end)
     return len(seen)
 
 
-def _layout(data: bytes) -> _Layout:
-    return _Layout("<" if data[:2] == b"II" else ">", 43 in (data[2], data[3]))
-
-
-def _tags(data: bytes) -> dict[int, tuple[int, ...]]:
+def _tags(data: bytes) -> dict[int, NDArray[np.integer]]:
     """The values of the first directory's `_CHECKED` tags; raises struct.error, BrokenImageError."""
-    layout = _layout(data)
-    first, entries = layout.directory(data, layout.position(data, 8 if layout.big else 4))
-    if first + layout.entry_size * entries > len(data):
-        raise BrokenImageError(f"a TIFF directory of {entries} entries in a file of {len(data)} bytes")
-    tags: dict[int, tuple[int, ...]] = {}
-    for at in range(first, first + layout.entry_size * entries, layout.entry_size):
+    layout = _Layout.of(data)
+    entries = layout.directory(data, layout.position(data, layout.word))
+    if entries.stop > len(data):
+        raise BrokenImageError(f"a TIFF directory of {len(entries)} entries in a file of {len(data)} bytes")
+    tags: dict[int, NDArray[np.integer]] = {}
+    for at in entries:
         tag, kind = struct.unpack_from(f"{layout.order}HH", data, at)
         if tag not in _CHECKED:
             continue
         if tag in tags or kind not in _INTEGERS:
             raise BrokenImageError(f"TIFF tag {tag} comes twice or has no whole numbers")
+        dtype = np.dtype(f"{layout.order}{_INTEGERS[kind]}")
         count = layout.position(data, at + 4)
-        values = at + (12 if layout.big else 8)
-        size = count * struct.calcsize(_INTEGERS[kind])
-        if size > (8 if layout.big else 4):
+        values, size = at + 4 + layout.word, count * dtype.itemsize
+        if size > layout.word:
             values = layout.position(data, values)
         if values + size > len(data):
             raise BrokenImageError(f"TIFF tag {tag} has {count} values behind the end of the file")
-        tags[tag] = struct.unpack_from(f"{layout.order}{count}{_INTEGERS[kind]}", data, values)
+        tags[tag] = np.frombuffer(data, dtype, count, values)
     return tags

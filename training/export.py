@@ -59,7 +59,10 @@ def export(config: TrainConfig, *, weights: Path, to: Path, note: str = "") -> N
         raise CheckpointFormatError(
             f"{weights} is of codec {progress.codec}, the run's is {config.codec.to_json()}"
         )
-    network.load_state_dict(tensors)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as exc:
+        raise CheckpointFormatError(f"{weights} does not fit the run's codec: {exc}") from exc
     map_tables, code_tables = fitted_tables(network, config)
     card = {
         "training": {

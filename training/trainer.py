@@ -125,7 +125,6 @@ class Trainer:
             while not self.finished and self.progress.seconds < limit:
                 self._train_stage(limit, writer)
         finally:
-            self._save()
             if writer:
                 writer.close()
 
@@ -179,19 +178,21 @@ class Trainer:
     def _train_stage(self, limit: float, writer: SummaryWriter | None) -> None:
         config, progress = self.config, self.progress
         saved = validated = progress.seconds
-        with _bar(self.stage.name, shown=self.team.leads) as bar:
-            for outcome in self.steps(limit):
-                bar.update(config.batch * self.team.size)
-                bar.set_postfix_str(self._state_of_affairs(), refresh=False)
-                if writer and progress.step % config.log_every == 0:
-                    self._log(writer, outcome)
-                if progress.seconds - saved > 60 * config.save_every:
-                    self._save()
-                    saved = progress.seconds
-                if writer and progress.seconds - validated > 60 * config.val_every:
-                    self._validate(writer)
-                    validated = progress.seconds
-        self._save()  # before the validation, which may take a while
+        try:
+            with _bar(self.stage.name, shown=self.team.leads) as bar:
+                for outcome in self.steps(limit):
+                    bar.update(config.batch * self.team.size)
+                    bar.set_postfix_str(self._state_of_affairs(), refresh=False)
+                    if writer and progress.step % config.log_every == 0:
+                        self._log(writer, outcome)
+                    if progress.seconds - saved > 60 * config.save_every:
+                        self._save()
+                        saved = progress.seconds
+                    if writer and progress.seconds - validated > 60 * config.val_every:
+                        self._validate(writer)
+                        validated = progress.seconds
+        finally:
+            self._save()  # before the validation, which may take a while
         if writer:
             self._validate(writer)
         if self.done() >= 1:

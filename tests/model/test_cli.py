@@ -396,7 +396,7 @@ def test_an_open_file_or_pipe_is_written_to_as_it_stands(
         assert pipe.read() == packed(PICTURE, model_id="11111111")
 
 
-@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="files in memory are Linux's")  # noqa: S108  # below
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="files in memory are Linux's")  # noqa: S108  # asked for, not written to
 def test_a_file_in_memory_is_replaced_as_any_other(source: Path, fake: FakeCheckpoints) -> None:
     with tempfile.NamedTemporaryFile(dir="/dev/shm") as file:  # a name of its own
         file.write(b"old")

@@ -90,9 +90,9 @@ def test_the_residual_block_has_its_relu_before_the_sum_and_after_it() -> None:
             parameter.zero_()
         x = torch.tensor([2.0, -5.0]).view(1, 2, 1, 1)
         assert block(x).flatten().tolist() == [2, 0]
-        block.second.bias.copy_(torch.tensor([-1.0, 7.0]))  # type: ignore[union-attr]
+        block.second.bias.copy_(torch.tensor([-1.0, 7.0]))  # type: ignore[union-attr]  # it has one
         assert block(x).flatten().tolist() == [2, 2]  # -1 does not reach the sum
-        block.first.bias.fill_(-4)  # type: ignore[union-attr]
+        block.first.bias.fill_(-4)  # type: ignore[union-attr]  # it has one
         block.second.weight.fill_(1)
         assert block(x).flatten().tolist() == [2, 2]  # nor does -4 the second convolution
         block.first.weight[0, 0, 1, 1] = 3  # the first hidden unit is 3 * 2 - 4, and 1 and 9 with the biases

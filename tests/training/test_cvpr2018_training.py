@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from model.checkpoints import load_codec
 from tests.conftest import picture
+from tests.training.training_fakes import run_settings
 from training.__main__ import main
 from training.config import read_config
 from training.data import load_pool
@@ -48,14 +49,10 @@ def folder(tmp_path: Path) -> Path:
 
 def write_config(folder: Path, stages: list[dict[str, object]], **changes: object) -> Path:
     values = {
-        "train_files": [str(folder / "train_*.png")],
-        "val_files": str(folder / "val.png"),
-        "out": str(folder / "run"),
+        **run_settings(folder),
         "codec": CODEC,
-        "patch": 64,
         "batch": 4,
         "ema": 0.95,
-        "bfloat16": False,
         "log_every": 5,
         "stages": stages,
         **changes,

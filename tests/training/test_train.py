@@ -12,6 +12,7 @@ from PIL import Image
 from model.checkpoints import load_codec
 from model.errors import CheckpointFormatError, ParameterError
 from tests.conftest import picture
+from tests.training.training_fakes import run_settings
 from training import export, train
 from training.config import Stage, read_config
 from training.cwic_recipe import random_quality
@@ -45,15 +46,11 @@ def folder(tmp_path: Path) -> Path:
 def write_config(folder: Path, *, stage: dict[str, object] | None = None, **changes: object) -> Path:
     """A config file with one stage of 5 steps, `stage` and `changes` applied."""
     values = {
-        "train_files": [str(folder / "train_*.png")],
-        "val_files": str(folder / "val.png"),
-        "out": str(folder / "run"),
+        **run_settings(folder),
         "codec": CODEC,
-        "patch": 64,
         "batch": 2,
         "stages": [{"name": "joint", "steps": 5, "learning_rate": 1e-3, "warmup_steps": 2, **(stage or {})}],
         "log_every": 2,
-        "bfloat16": False,
         **changes,
     }
     path = folder / "config.yml"
@@ -185,6 +182,14 @@ def test_weights_of_another_codec_are_not_exported(folder: Path) -> None:
     other = write_config(folder, codec={**CODEC, "levels": 8})
     with pytest.raises(CheckpointFormatError, match="is of codec"):
         run(export, "--config", str(other), "--to", str(folder / "mine"))
+
+
+def test_a_file_of_a_run_that_is_not_its_weights_is_not_exported(folder: Path) -> None:
+    config = write_config(folder, stage={"steps": 1})
+    run(train, "--config", str(config), "--device", "cpu")
+    weights = str(folder / "run" / STATE)
+    with pytest.raises(CheckpointFormatError, match="does not fit the run's codec"):
+        run(export, "--config", str(config), "--weights", weights, "--to", str(folder / "mine"))
 
 
 def test_a_finished_run_can_be_given_one_more_stage(folder: Path) -> None:

@@ -87,6 +87,17 @@ class JpegInABox:
         )
 
 
+def run_settings(folder: Path) -> dict[str, object]:
+    """What the tests' runs have in common; their pictures are `train_*.png` and `val.png` of the folder."""
+    return {
+        "train_files": [str(folder / "train_*.png")],
+        "val_files": str(folder / "val.png"),
+        "out": str(folder / "run"),
+        "patch": 64,
+        "bfloat16": False,
+    }
+
+
 def fail_to_load() -> JpegInABox:
     """Stands in for a checkpoint that does not exist."""
     raise CheckpointNotFoundError("nothing to load here")
