@@ -122,8 +122,10 @@ class Trainer:
         limit = math.inf if minutes is None else self.progress.seconds + 60 * minutes
         writer = SummaryWriter(self.folder / "tensorboard") if self.team.leads else None
         try:
-            while not self.finished and self.progress.seconds < limit:
+            while not self.finished:
                 self._train_stage(limit, writer)
+                if self.progress.seconds >= limit:
+                    break
         finally:
             if writer:
                 writer.close()

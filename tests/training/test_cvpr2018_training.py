@@ -133,6 +133,13 @@ def test_a_finished_run_is_not_trained_further(folder: Path) -> None:
     assert (progress.stage, progress.step) == (1, 2)
 
 
+def test_a_run_of_no_minutes_leaves_its_start_to_go_on_from(folder: Path) -> None:
+    config = write_config(folder, [{"name": "base", "parts": ["encoder", "decoder"], "steps": 2}])
+    assert main(["train", "--config", str(config), "--device", "cpu", "--minutes", "0"]) == 0
+    assert read_tensors(folder / "run" / STATE)[1].step == 0
+    assert read_tensors(folder / "run" / WEIGHTS)[0]
+
+
 def test_a_resumed_run_keeps_the_weight_of_the_rate_that_it_has_found(folder: Path) -> None:
     stages: list[dict[str, object]] = [{"name": "masked", "parts": PIXELS, "steps": 10_000, "mask_mean": 0.2}]
     config = write_config(folder, stages, log_every=1)
