@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         help="stop after so many minutes of training (loading and validation come on top); run again to go on",
     )
+    parser.add_argument("--steps", type=int, help="stop after so many steps; run again to go on")
     parser.add_argument("--init-from", help="replaces the file's init_from")
     parser.add_argument("--out", help="replaces the file's out")
     parser.add_argument("--export-to", help="replaces the file's export_to")
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     trainer = Trainer(config, pool, validation, device=device, team=team, compiled=args.compile)
     if team.leads:
         _tell(trainer)
-    trainer.train(minutes=args.minutes)
+    trainer.train(minutes=args.minutes, steps=args.steps)
     team.leave()
     if team.leads and trainer.finished and config.export_to:
         export(config, weights=Path(config.out) / WEIGHTS, to=Path(config.export_to))

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,25 @@ _EMA_RAMP = 20  # steps over which the average starts to remember
 
 class DivergedError(CwicError):
     """The loss stayed infinite or undefined."""
+
+
+class Limit(NamedTuple):
+    """Where a run stops short of its end.
+
+    Attributes:
+        seconds: of training in all, over all resumptions.
+        step: the run's step, counted over all stages and resumptions.
+    """
+
+    seconds: float
+    step: float
+
+    def reached(self, progress: Progress) -> bool:
+        """Whether a run that has come so far stops here."""
+        return progress.seconds >= self.seconds or progress.step >= self.step
+
+
+NO_LIMIT = Limit(seconds=math.inf, step=math.inf)
 
 
 def recipe_of(config: TrainConfig, memory: dict[str, float] | None = None) -> Recipe:
@@ -113,18 +132,21 @@ class Trainer:
         """The stage that the run is in; the last one when it is finished."""
         return self.config.stages[min(self.progress.stage, len(self.config.stages) - 1)]
 
-    def train(self, *, minutes: float | None = None) -> None:
-        """Train to the end of the last stage, or for some minutes, saving as it goes.
+    def train(self, *, minutes: float | None = None, steps: int | None = None) -> None:
+        """Train to the end of the last stage, or for some minutes or steps, saving as it goes.
 
         Raises:
             DivergedError: the loss stayed infinite or undefined.
         """
-        limit = math.inf if minutes is None else self.progress.seconds + 60 * minutes
+        limit = Limit(
+            seconds=math.inf if minutes is None else self.progress.seconds + 60 * minutes,
+            step=math.inf if steps is None else self.progress.step + steps,
+        )
         writer = SummaryWriter(self.folder / "tensorboard") if self.team.leads else None
         try:
             while not self.finished:
                 self._train_stage(limit, writer)
-                if self.progress.seconds >= limit:
+                if limit.reached(self.progress):
                     break
         finally:
             if writer:
@@ -137,10 +159,10 @@ class Trainer:
         by_time = progress.stage_seconds / (60 * stage.minutes) if stage.minutes else 0.0
         return min(1.0, max(by_step, by_time))
 
-    def steps(self, limit: float = math.inf) -> Iterator[Outcome]:
-        """Train to the end of the stage or until `limit` seconds of training in all; what each step gave."""
+    def steps(self, limit: Limit = NO_LIMIT) -> Iterator[Outcome]:
+        """Train to the end of the stage or to the limit; what each step gave."""
         skipped = 0
-        while self.done() < 1 and self.progress.seconds < limit:
+        while self.done() < 1 and not limit.reached(self.progress):
             started = time.monotonic()
             outcome = self.step()
             skipped = 0 if outcome else skipped + 1
@@ -177,7 +199,7 @@ class Trainer:
         _average(self.ema, self.network, decay)
         return outcome
 
-    def _train_stage(self, limit: float, writer: SummaryWriter | None) -> None:
+    def _train_stage(self, limit: Limit, writer: SummaryWriter | None) -> None:
         config, progress = self.config, self.progress
         saved = validated = progress.seconds
         try:

@@ -13,14 +13,15 @@ from fastapi import FastAPI
 from model.types import PictureCodec
 from service.app import create_app
 from service.settings import Settings
+from tests.effort import PATIENCE
 from tests.service.fakes import FakeCodec
 
 
-def wait_until(condition: Callable[[], bool], *, seconds: float = 5) -> None:
-    """Return as soon as the condition holds; fail where it does not in time."""
-    end = time.monotonic() + seconds
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Return as soon as the condition holds; fail where it never does."""
+    end = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < end, f"not so after {seconds} s"
+        assert time.monotonic() < end, f"not so after {PATIENCE:g} s"
         time.sleep(0.005)
 
 
@@ -36,11 +37,13 @@ def running(app: FastAPI) -> Iterator[httpx.Client]:
         thread.start()
         try:
             wait_until(lambda: server.started)
-            with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=10) as client:
+            with httpx.Client(
+                base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=PATIENCE
+            ) as client:
                 yield client
         finally:
             server.should_exit = True
-            thread.join(10)
+            thread.join(PATIENCE)
             assert not thread.is_alive(), "the server did not stop"
 
 

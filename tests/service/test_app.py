@@ -9,6 +9,7 @@ from model.errors import CheckpointNotFoundError
 from model.types import Check, PictureCodec, Pixels, unchecked
 from service.app import create_app
 from service.settings import Settings
+from tests.effort import PATIENCE
 from tests.service.fakes import FakeCodec, png
 from tests.service.server import metric, running, serving, wait_until
 
@@ -17,7 +18,7 @@ def test_the_service_listens_while_it_loads_and_is_ready_only_after_a_round_trip
     release, proven = threading.Event(), threading.Event()
 
     def load(_: Settings) -> Sequence[PictureCodec]:
-        assert release.wait(5)
+        assert release.wait(PATIENCE)
         return [FakeCodec(on_encode=lambda _: proven.set())]
 
     with running(create_app(Settings(), load=load)) as client:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import PATIENCE
 from tests.service.fakes import FakeCodec, picture_array, png
 from tests.service.server import metric, serving
 
@@ -23,7 +24,7 @@ def chunks(size: int) -> Iterator[bytes]:
 def send_raw(client: httpx.Client, request: str) -> bytes:
     """The answer to a request that is sent as it stands, `Connection: close` added."""
     with socket.create_connection(
-        (client.base_url.host, client.base_url.port or 80), timeout=5
+        (client.base_url.host, client.base_url.port or 80), timeout=PATIENCE
     ) as connection:
         connection.sendall(request.replace("\r\n", "\r\nConnection: close\r\n", 1).encode())
         return b"".join(iter(lambda: connection.recv(65536), b""))
@@ -129,7 +130,7 @@ def test_an_empty_file_in_a_form_is_an_empty_body(client: httpx.Client) -> None:
 def test_a_charset_that_is_slow_or_unsound_is_refused(client: httpx.Client, charset: str) -> None:
     body = b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n' + b"a" * 100_000 + b"\r\n--b--\r\n"
     headers = {"Content-Type": f'multipart/form-data; boundary=b; charset="{charset}"'}
-    answer = client.post("/compress", content=body, headers=headers, timeout=2)
+    answer = client.post("/compress", content=body, headers=headers)
     assert (answer.status_code, answer.json()["type"]) == (400, "urn:cwic:problem:bad-form")
     assert "charset" in answer.json()["detail"]
 
@@ -149,7 +150,7 @@ def test_no_form_makes_the_service_fail(client: httpx.Client, body: bytes) -> No
 
 
 def test_a_body_that_arrives_too_slowly_is_408() -> None:
-    with serving(request_timeout=0.2) as client:
+    with serving(request_timeout=2) as client:
         answer = send_raw(
             client, "POST /compress HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nfirst bytes"
         )

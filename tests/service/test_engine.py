@@ -11,10 +11,12 @@ import httpx
 import pytest
 
 from model.types import Check, Pixels, unchecked
+from tests.effort import PATIENCE
 from tests.service.fakes import FakeCodec, png
 from tests.service.server import metric, serving, wait_until
 
 DEPTH = "cwic_queue_depth"
+SHORT = 2.0  # seconds until a deadline passes that is meant to: ample for a request to be taken in
 
 
 class Hold:
@@ -27,7 +29,7 @@ class Hold:
     def __call__(self, array: Pixels) -> None:
         if array.shape[0] == 16:  # not the warm-up's picture
             self.seen += 1
-            assert self.release.wait(10)
+            assert self.release.wait(PATIENCE)
 
 
 class Endless(FakeCodec):
@@ -72,6 +74,20 @@ def leave_after_sending(client: httpx.Client) -> None:
         wait_until(lambda: metric(client, DEPTH) == depth + 1)
 
 
+def release_once_closed(hold: Hold, url: httpx.URL) -> None:
+    """Let the held work go on once the server takes no connections any more."""
+
+    def closed() -> bool:
+        try:
+            httpx.get(f"{url}/livez", timeout=PATIENCE)
+        except httpx.TransportError:
+            return True
+        return False
+
+    wait_until(closed)
+    hold.release.set()
+
+
 def test_a_full_queue_answers_429_with_retry_after_and_recovers(hold: Hold) -> None:
     with serving(FakeCodec(on_encode=hold), queue_size=3) as client:
         with busy(client, hold, count=3) as futures:
@@ -82,7 +98,7 @@ def test_a_full_queue_answers_429_with_retry_after_and_recovers(hold: Hold) -> N
             assert "CWIC_QUEUE_SIZE" in answer.json()["detail"]
             assert metric(client, 'cwic_rejected_total{reason="queue-full"}') == 1
             hold.release.set()
-            assert {each.result(5).status_code for each in futures} == {200}
+            assert {each.result(PATIENCE).status_code for each in futures} == {200}
         assert metric(client, DEPTH) == 0
         assert client.post("/compress", content=png()).status_code == 200
 
@@ -90,7 +106,7 @@ def test_a_full_queue_answers_429_with_retry_after_and_recovers(hold: Hold) -> N
 def test_a_full_queue_refuses_before_the_body_is_sent(hold: Hold) -> None:
     with serving(FakeCodec(on_encode=hold), queue_size=1) as client, busy(client, hold):
         address = client.base_url.host, client.base_url.port or 80
-        with socket.create_connection(address, timeout=5) as connection:
+        with socket.create_connection(address, timeout=PATIENCE) as connection:
             connection.sendall(b"POST /compress HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
             assert connection.recv(1000).startswith(b"HTTP/1.1 429")
 
@@ -103,9 +119,9 @@ def test_probes_and_pages_answer_while_the_queue_is_full(hold: Hold) -> None:
 
 
 def test_a_request_past_its_deadline_is_504_and_not_run(hold: Hold) -> None:
-    with serving(FakeCodec(on_encode=hold), request_timeout=0.4) as client:
+    with serving(FakeCodec(on_encode=hold), request_timeout=SHORT) as client:
         with busy(client, hold, count=2) as futures:
-            assert [each.result(5).status_code for each in futures] == [504, 504]
+            assert [each.result(PATIENCE).status_code for each in futures] == [504, 504]
             assert "CWIC_REQUEST_TIMEOUT" in futures[0].result().json()["detail"]
             # the one that runs keeps its place until its thread has finished; the other one is gone
             assert metric(client, DEPTH) == 1
@@ -116,7 +132,7 @@ def test_a_request_past_its_deadline_is_504_and_not_run(hold: Hold) -> None:
 
 
 def test_a_running_job_ends_at_its_next_check_once_its_deadline_has_passed() -> None:
-    with serving(Endless(), request_timeout=0.3) as client:
+    with serving(Endless(), request_timeout=SHORT) as client:
         assert client.post("/compress", content=png()).status_code == 504
         wait_until(lambda: metric(client, DEPTH) == 0)
         assert client.post("/importance-map", content=png()).status_code == 200
@@ -152,11 +168,11 @@ def test_a_client_that_leaves_while_sending_frees_its_place() -> None:
 
 
 def test_a_stuck_worker_turns_livez_and_readyz_503(hold: Hold) -> None:
-    with serving(FakeCodec(on_encode=hold), request_timeout=0.1, stall_timeout=1.5) as client:
+    with serving(FakeCodec(on_encode=hold), request_timeout=SHORT, stall_timeout=SHORT) as client:
         assert client.get("/livez").status_code == 200
         with busy(client, hold):
             wait_until(lambda: client.get("/livez").status_code == 503)
-            assert client.get("/livez").json()["limit"] == 1.5
+            assert client.get("/livez").json()["limit"] == SHORT
             assert client.get("/readyz").status_code == 503
             assert client.get("/healthz").json()["live"] is False
             assert client.post("/compress", content=png()).status_code == 503
@@ -178,9 +194,9 @@ def test_a_dead_worker_fails_its_request_and_turns_livez_503() -> None:
 
 
 def test_a_request_in_progress_is_finished_at_shutdown(hold: Hold) -> None:
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(2) as pool:
         with serving(FakeCodec(on_encode=hold)) as client:
-            future = pool.submit(httpx.post, f"{client.base_url}/compress", content=png())
+            future = pool.submit(httpx.post, f"{client.base_url}/compress", content=png(), timeout=PATIENCE)
             wait_until(lambda: hold.seen == 1)
-            threading.Timer(0.3, hold.release.set).start()
-        assert future.result(5).status_code == 200
+            pool.submit(release_once_closed, hold, client.base_url)
+        assert future.result(PATIENCE).status_code == 200

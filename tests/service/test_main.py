@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from service.__main__ import FAILED, USAGE_ERROR, main
+from tests.effort import PATIENCE
 from tests.service.fakes import png
 from tests.service.server import wait_until
 
@@ -35,7 +36,7 @@ def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -56,7 +57,7 @@ def process(
     ):
         try:
             marker = "Uvicorn running on "
-            wait_until(lambda: marker in log.read_text() or server.poll() is not None, seconds=30)
+            wait_until(lambda: marker in log.read_text() or server.poll() is not None)
             assert server.poll() is None, log.read_text()
             address = log.read_text().partition(marker)[2].split()[0]
             yield server, address
@@ -90,7 +91,7 @@ def test_a_worker_that_dies_fails_its_request_and_ends_the_process(tmp_path: Pat
     with process(tmp_path / "log", codec=dying) as (server, address):
         wait_until(lambda: httpx.get(f"{address}/readyz").is_success)
         assert httpx.post(f"{address}/compress", content=png()).status_code == 503
-        assert server.wait(10) == FAILED
+        assert server.wait(PATIENCE) == FAILED
     last = (tmp_path / "log").read_text().splitlines()[-1]
     assert last == "cwic-serve: cannot serve: The worker has ended; the server must be restarted."
 
@@ -139,7 +140,7 @@ def test_a_process_serves_names_no_software_and_ends_on_sigterm(tmp_path: Path) 
         wait_until(lambda: httpx.get(f"{address}/readyz").is_success)
         assert "Server" not in httpx.get(f"{address}/models").headers
         server.send_signal(signal.SIGTERM)
-        server.wait(10)
+        server.wait(PATIENCE)
         assert server.returncode == -signal.SIGTERM  # uvicorn ends by the signal that it was sent
     lines = log.read_text().splitlines()
     assert all(line.startswith('{"time": ') for line in lines), lines

@@ -19,7 +19,7 @@ def test_a_picture_goes_through_a_real_codec_and_damage_to_its_file_is_refused(t
     array = picture(50, 70)
     app = create_app(Settings(model_dir=tiny_dir, device="cpu"))
     with running(app) as client:
-        wait_until(lambda: client.get("/readyz").is_success, seconds=30)
+        wait_until(lambda: client.get("/readyz").is_success)
         file = client.post("/compress", params={"quality": 60}, content=png(array)).content
         facts = client.post("/inspect", content=file).json()
         assert (facts["width"], facts["height"], facts["size"]) == (70, 50, len(file))

@@ -12,7 +12,8 @@ from model.types import Pixels
 from service import logs, problems
 from service.gate import Gate
 from service.problems import ProblemError
-from service.worker import Worker
+from service.worker import BEAT, Worker
+from tests.effort import PATIENCE
 from tests.service.server import wait_until
 
 
@@ -25,22 +26,22 @@ def worker() -> Worker:
 
 def test_jobs_run_one_after_the_other_on_one_thread(worker: Worker) -> None:
     names = [worker.submit(lambda: threading.current_thread().name) for _ in range(3)]
-    assert {each.result(5) for each in names} == {"cwic-worker"}
-    worker.stop(timeout=5)
+    assert {each.result(PATIENCE) for each in names} == {"cwic-worker"}
+    worker.stop(timeout=PATIENCE)
 
 
 def test_a_failed_job_fails_only_itself(worker: Worker) -> None:
     futures = [worker.submit(lambda: 1 // 0), worker.submit(lambda: 7)]
     with pytest.raises(ZeroDivisionError):
-        futures[0].result(5)
-    assert futures[1].result(5) == 7
-    worker.stop(timeout=5)
+        futures[0].result(PATIENCE)
+    assert futures[1].result(PATIENCE) == 7
+    worker.stop(timeout=PATIENCE)
 
 
 def test_a_cancelled_job_is_not_run_and_lets_go_of_its_work_at_once(worker: Worker) -> None:
     release = threading.Event()
     ran: list[Pixels] = []
-    worker.submit(lambda: release.wait(5))
+    worker.submit(lambda: release.wait(PATIENCE))
     picture = np.zeros((4, 4, 3), np.uint8)
     held = weakref.ref(picture)
     waiting = worker.submit(partial(ran.append, picture))
@@ -49,18 +50,18 @@ def test_a_cancelled_job_is_not_run_and_lets_go_of_its_work_at_once(worker: Work
     assert waiting.cancel()
     assert held() is None
     release.set()
-    worker.submit(lambda: None).result(5)
+    worker.submit(lambda: None).result(PATIENCE)
     assert not ran
-    worker.stop(timeout=5)
+    worker.stop(timeout=PATIENCE)
 
 
 def test_the_request_id_follows_a_job_into_the_thread(worker: Worker) -> None:
     token = logs.request_id.set("r7")
     try:
-        assert worker.submit(logs.request_id.get).result(5) == "r7"
+        assert worker.submit(logs.request_id.get).result(PATIENCE) == "r7"
     finally:
         logs.request_id.reset(token)
-    worker.stop(timeout=5)
+    worker.stop(timeout=PATIENCE)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -68,7 +69,7 @@ def test_a_thread_that_dies_fails_everybody_who_waits_and_refuses_the_next(worke
     release = threading.Event()
 
     def die() -> None:
-        release.wait(5)
+        release.wait(PATIENCE)
         raise SystemExit
 
     futures: list[Future[None]] = [worker.submit(die), worker.submit(lambda: None)]
@@ -77,24 +78,24 @@ def test_a_thread_that_dies_fails_everybody_who_waits_and_refuses_the_next(worke
     release.set()
     for each in futures:
         with pytest.raises(ProblemError) as caught:
-            each.result(5)
+            each.result(PATIENCE)
         assert caught.value.kind is problems.NOT_ALIVE
     with pytest.raises(CancelledError):
-        given_up.result(5)
+        given_up.result(PATIENCE)
     assert not worker.alive
     with pytest.raises(ProblemError):
         worker.submit(lambda: None)
-    worker.stop(timeout=5)
+    worker.stop(timeout=PATIENCE)
 
 
 def test_the_heartbeat_ages_while_one_job_runs(worker: Worker) -> None:
     release = threading.Event()
-    running = worker.submit(lambda: release.wait(5))
-    wait_until(lambda: worker.heartbeat_age > 0.05)
+    running = worker.submit(lambda: release.wait(PATIENCE))
+    wait_until(lambda: worker.heartbeat_age > BEAT)
     release.set()
-    running.result(5)
-    wait_until(lambda: worker.heartbeat_age < 0.05)
-    worker.stop(timeout=5)
+    running.result(PATIENCE)
+    wait_until(lambda: worker.heartbeat_age < BEAT)
+    worker.stop(timeout=PATIENCE)
     assert not worker.alive
 
 

@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from model.checkpoints import load_codec
 from tests.conftest import picture
+from tests.effort import PATIENCE
 from tests.training.training_fakes import run_settings
 from training.__main__ import main
 from training.config import read_config
@@ -144,10 +145,10 @@ def test_a_resumed_run_keeps_the_weight_of_the_rate_that_it_has_found(folder: Pa
     stages: list[dict[str, object]] = [{"name": "masked", "parts": PIXELS, "steps": 10_000, "mask_mean": 0.2}]
     config = write_config(folder, stages, log_every=1)
     for _ in range(2):
-        assert main(["train", "--config", str(config), "--device", "cpu", "--minutes", "0.02"]) == 0
+        assert main(["train", "--config", str(config), "--device", "cpu", "--steps", "4"]) == 0
     gamma = scalars(folder / "run", "train/gamma")
     _, progress = read_tensors(folder / "run" / STATE)
-    assert len(gamma) == progress.step
+    assert len(gamma) == progress.step == 8
     assert gamma == sorted(gamma)  # the mask keeps far more than a fifth: gamma rises, and never starts again
     assert progress.memory["gamma"] > gamma[-1] > gamma[0] == 2.0
 
@@ -165,7 +166,7 @@ def test_two_processes_train_as_one_with_the_double_batch(folder: Path) -> None:
         check=True,
         capture_output=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=300,
+        timeout=PATIENCE,
     )
     assert main(["train", "--config", str(one), "--device", "cpu"]) == 0
     ours, progress = read_tensors(folder / "both" / WEIGHTS)
@@ -191,7 +192,7 @@ def test_a_kill_at_any_moment_leaves_a_state_to_go_on_from(folder: Path) -> None
     for count in range(2):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603  # as above
         before = state.stat().st_mtime_ns if count else 0
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + PATIENCE
         while not state.exists() or state.stat().st_mtime_ns == before:
             assert process.poll() is None
             assert time.monotonic() < deadline
