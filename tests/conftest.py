@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from model.checkpoints import available, load_codec, save_checkpoint
 from model.codec import Codec
@@ -14,6 +15,10 @@ from model.cvpr2018_network import Cvpr2018Network
 from model.cwic_network import CwicNetwork
 from model.freeze import freeze, logistic_tables
 from model.types import Pixels
+
+# Hypothesis by itself fails a test for one example of 200 ms, or for a slow draw.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 TINY = CwicConfig(
     channels=16,

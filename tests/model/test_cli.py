@@ -320,7 +320,7 @@ def test_a_refused_input_is_one_line_and_status_1(
     data=st.binary(max_size=200),
     command=st.sampled_from(("compress", "decompress", "importance-map", "inspect")),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_no_input_gets_a_traceback(data: bytes, command: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         Streams(patch, data)

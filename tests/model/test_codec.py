@@ -62,7 +62,7 @@ def changed(file: bytes, **facts: object) -> bytes:
 
 
 @given(height=st.integers(1, 70), width=st.integers(1, 70), channels=st.sampled_from([3, 4]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_every_size_round_trips(any_codec: Codec, height: int, width: int, channels: int) -> None:
     array = picture(height, width, channels=channels)
     file = any_codec.encode(array, quality=at(any_codec, 80))
@@ -75,7 +75,7 @@ def test_every_size_round_trips(any_codec: Codec, height: int, width: int, chann
 
 
 @given(height=st.integers(1, 70), width=st.integers(1, 70))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_every_size_keeps_its_brightness(tiny_codec: Codec, height: int, width: int) -> None:
     array = np.repeat(picture(height, width, channels=1), 3, 2)
     decoded = tiny_codec.decode(tiny_codec.encode(array, quality=80))
@@ -210,7 +210,7 @@ def test_every_bit_flip_of_a_small_file_is_refused(any_codec: Codec) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_payloads_behind_right_checksums_never_crash(any_codec: Codec, data: st.DataObject) -> None:
     container = bitstream.unpack(
         any_codec.encode(picture(40, 56), quality=at(any_codec, 70)), limits=Limits()

@@ -58,7 +58,7 @@ def smooth(height: int = 24, width: int = 40) -> Pixels:
 
 
 @given(picture=pictures, format=st.sampled_from(sorted(LOSSLESS)))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_lossless_files_give_exactly_their_pixels(picture: Pixels, format: str) -> None:
     array, notes = read(saved(picture, format))
     np.testing.assert_array_equal(array, picture)
@@ -280,7 +280,7 @@ def mutated(data: bytes, changes: list[tuple[float, str]], values: bytes) -> byt
     changes=st.lists(MUTATION, min_size=1, max_size=6),
     values=st.binary(min_size=6, max_size=6),
 )
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 def test_hostile_bytes_give_a_picture_or_our_error(
     source: str, changes: list[tuple[float, str]], values: bytes
 ) -> None:
@@ -335,7 +335,7 @@ def test_reading_from_many_threads_leaves_the_warning_filters_alone() -> None:
     ),
     format=st.sampled_from(("png", "webp")),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_png_and_webp_are_written_without_loss(picture: Pixels, format: str) -> None:
     array, _ = read(write_image(picture, format=format))
     np.testing.assert_array_equal(array[..., :3], picture[..., :3])

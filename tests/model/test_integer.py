@@ -86,7 +86,7 @@ def test_integer_predictions_are_those_of_the_float_model(config: CodecConfig, l
 
 
 @given(st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_products_are_exact_in_digits_and_whole(data: st.DataObject) -> None:
     terms, largest = data.draw(st.integers(1, 900)), data.draw(st.integers(1, 8191))
     seed = torch.Generator().manual_seed(data.draw(st.integers(0, 99)))

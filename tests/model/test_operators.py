@@ -3,7 +3,7 @@ from math import ceil, floor
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -60,7 +60,6 @@ def test_a_bits_gradient_is_that_of_the_identity_on_the_unit_interval() -> None:
 
 
 @given(sizes, st.integers(0, GRID))
-@settings(deadline=None)
 def test_importance_is_rounded_down_to_one_of_l_levels(size: tuple[int, int], position: int) -> None:
     _, levels = size
     p = torch.tensor([position / GRID], requires_grad=True)
@@ -105,7 +104,6 @@ def test_masks_and_their_gradients_by_hand(
 
 
 @given(sizes, conventions, st.lists(st.integers(0, GRID), min_size=1, max_size=6))
-@settings(deadline=None)
 def test_masks_and_their_gradients_are_the_papers_equations(
     size: tuple[int, int], lowest_level: int, positions: list[int]
 ) -> None:
@@ -174,7 +172,6 @@ def test_the_gradient_is_three_times_that_of_the_mask_under_jitter(
 
 
 @given(sizes, conventions)
-@settings(deadline=None)
 def test_over_all_importances_the_gradients_are_three_times_what_the_mask_gains(
     size: tuple[int, int], lowest_level: int
 ) -> None:

@@ -4,7 +4,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -24,7 +24,6 @@ def double(*values: float) -> Tensor:
 
 
 @given(means, log_scales)
-@settings(deadline=None)
 def test_a_bit_costs_what_the_logistic_over_two_symbols_says(mean: float, log_scale: float) -> None:
     bits = double(0, 1)
     ours = bernoulli_bits(bits, double(mean), double(log_scale))
@@ -33,7 +32,6 @@ def test_a_bit_costs_what_the_logistic_over_two_symbols_says(mean: float, log_sc
 
 
 @given(means, log_scales)
-@settings(deadline=None)
 def test_a_bits_gradient_is_what_flipping_it_costs(mean: float, log_scale: float) -> None:
     bits = double(0, 1).requires_grad_()
     cost = bernoulli_bits(bits, double(mean), double(log_scale))

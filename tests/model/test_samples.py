@@ -108,7 +108,7 @@ def deep_pictures(channels: int) -> st.SearchStrategy[Deep]:
 @given(
     deep=deep_pictures(1), case=st.sampled_from(("PNG", "TIFF <", "TIFF >", "PGM", "inverted TIFF", "LZW"))
 )
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_deep_grey_is_scaled_not_clipped(deep: Deep, case: str) -> None:
     expected = rounded(deep)
     if case == "PNG":
@@ -127,7 +127,7 @@ def test_deep_grey_is_scaled_not_clipped(deep: Deep, case: str) -> None:
 
 
 @given(deep=deep_pictures(3), case=st.sampled_from(("PNG", "TIFF <", "TIFF >", "PPM")))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_deep_colour_is_rounded_not_cut(deep: Deep, case: str) -> None:
     if case == "PNG":
         data = png(deep, 2, depth=16)
@@ -141,7 +141,7 @@ def test_deep_colour_is_rounded_not_cut(deep: Deep, case: str) -> None:
 
 
 @given(deep=deep_pictures(4), case=st.sampled_from(("PNG", "TIFF <", "TIFF >")))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_deep_colour_keeps_its_alpha(deep: Deep, case: str) -> None:
     deep[0, 0, 3] = 0
     array, notes = read(png(deep, 6, depth=16) if case == "PNG" else tiff(deep, 2, order=case[-1], extra=2))
@@ -150,7 +150,7 @@ def test_deep_colour_keeps_its_alpha(deep: Deep, case: str) -> None:
 
 
 @given(deep=deep_pictures(2))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_deep_grey_keeps_its_alpha(deep: Deep) -> None:
     deep[0, 0, 1] = 0
     array, _ = read(png(deep, 4, depth=16))
@@ -230,7 +230,7 @@ def test_a_transparent_colour_is_compared_at_full_depth() -> None:
     array=st.tuples(st.integers(1, 6), st.integers(1, 6)).flatmap(lambda hw: arrays(np.uint8, (*hw, 4))),
     format=st.sampled_from(("PNG", "TIFF", "WEBP")),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_alpha_is_kept_only_where_something_is_transparent(array: Pixels, format: str) -> None:
     options = {"WEBP": {"lossless": True, "exact": True}}.get(format, {})
     got, notes = read(saved(Image.fromarray(array), format, **options))

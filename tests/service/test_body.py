@@ -143,7 +143,7 @@ def test_a_form_may_name_its_charset(client: httpx.Client) -> None:
 
 
 @given(body=st.binary(max_size=200))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_no_form_makes_the_service_fail(client: httpx.Client, body: bytes) -> None:
     headers = {"Content-Type": "multipart/form-data; boundary=b"}
     assert client.post("/compress", content=b"--b" + body, headers=headers).status_code in {400, 415, 422}

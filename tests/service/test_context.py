@@ -31,7 +31,7 @@ def fields(record: logging.LogRecord) -> dict[str, object]:
 
 
 @given(sent=st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), max_size=150).map(str.strip))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_request_id_is_echoed_where_it_is_well_formed_and_else_replaced(
     client: httpx.Client, sent: str
 ) -> None:

@@ -28,7 +28,7 @@ def test_a_picture_comes_back_through_compress_and_decompress(client: httpx.Clie
 
 
 @given(width=st.integers(1, 40), height=st.integers(1, 40), quality=st.floats(1, 100))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_every_size_and_quality_goes_through(
     client: httpx.Client, width: int, height: int, quality: float
 ) -> None:
@@ -264,7 +264,7 @@ def test_bad_input_is_the_right_problem(
 
 
 @given(body=st.binary(max_size=300))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_no_bytes_make_the_service_fail(client: httpx.Client, body: bytes) -> None:
     for path in ("/compress", "/inspect", "/importance-map"):
         assert client.post(path, content=body).status_code in {400, 415, 422}

@@ -88,7 +88,6 @@ def coefficients(blocks: Tensor, component: Component) -> Floats:
 
 
 @given(st.sampled_from(DISTRIBUTIONS), st.integers(64, 3000), st.integers(0, 99))
-@settings(deadline=None)
 def test_cells_are_nested_and_every_bit_helps(distribution: str, count: int, seed: int) -> None:
     samples = samples_of(distribution, count, seed=seed)
     quantizer = EmbeddedQuantizer.fitted(samples)
@@ -107,7 +106,6 @@ def test_cells_are_nested_and_every_bit_helps(distribution: str, count: int, see
 
 
 @given(st.sampled_from(DISTRIBUTIONS), st.integers(32, 60), st.integers(0, 99))
-@settings(deadline=None)
 def test_no_other_first_cut_leaves_less_error(distribution: str, count: int, seed: int) -> None:
     samples = samples_of(distribution, count, seed=seed)
     ordered = np.sort(samples)
@@ -127,7 +125,6 @@ def test_codes_of_neighbouring_cells_differ_in_one_bit() -> None:
 
 
 @given(st.integers(1, 4), st.integers(0, 999))
-@settings(deadline=None)
 def test_a_zigzag_has_the_given_zeros_and_changes_its_sign_at_each(bit: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
     zeros = np.cumsum(generator.uniform(0.05, 1, 2**bit)) - generator.uniform(0, 5)
@@ -295,7 +292,7 @@ def made_up(count: int, *, seed: int) -> list[Component]:
 
 
 @given(st.integers(1, 64), st.integers(0, 120), st.integers(0, 9))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_bits_come_in_order_and_within_what_the_networks_have_room_for(
     bits: int, hidden: int, seed: int
 ) -> None:
@@ -311,7 +308,7 @@ def test_bits_come_in_order_and_within_what_the_networks_have_room_for(
 
 
 @given(st.integers(1, 64), st.integers(0, 9))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_first_components_bits_come_first_and_the_others_by_what_they_save(bits: int, seed: int) -> None:
     components = made_up(64, seed=seed)
     chosen = allocate(components, bits=bits, room=ENDLESS)
