@@ -1,7 +1,8 @@
 # Everything lives in .venv, which the first `make serve` or `make test` makes. Needed: Python 3.11 or newer with
-# venv and pip, and this folder. Versions come from requirements.lock; a second run installs nothing.
+# venv and pip, and this folder. Versions come from the lock files; a second run installs nothing.
 #
 #   make serve              the HTTP service; `make serve HOST=0.0.0.0 PORT=9000`, or any CWIC_* variable
+#   make serve TORCH=cuda   the same with PyTorch's CUDA build (2.7 GB to download)
 #   make test               formatting, lint, types, tests
 #   make lint, make format  the first three of these; formatting put right
 #   make venv               only the environment for development
@@ -9,8 +10,10 @@
 PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint requirements.lock
-SOURCES := pyproject.toml requirements.lock
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+TORCH := cpu
+comma := ,
+SOURCES := pyproject.toml requirements.lock requirements-$(TORCH).lock
 
 # Only from make's own command line: some shells have a HOST of their own.
 ifeq ($(origin HOST),command line)
@@ -22,7 +25,7 @@ endif
 
 .PHONY: serve test lint format venv
 
-serve: $(VENV)/.serve
+serve: $(VENV)/.serve-$(TORCH)
 	@exec $(BIN)/cwic-serve
 
 test: lint
@@ -37,7 +40,7 @@ format: venv
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --fix --quiet .
 
-venv: $(VENV)/.dev
+venv: $(VENV)/.dev-$(TORCH)
 
 $(VENV)/.made:
 	@for python in $(or $(PYTHON),python3.11 python3 python3.12 python3.13 python3.14); do \
@@ -49,15 +52,20 @@ $(VENV)/.made:
 	echo "Where another one is installed: make PYTHON=/path/to/python" >&2; \
 	exit 1
 
-# The build backend is installed like everything else, so that the lock file covers it too.
-$(VENV)/.serve: $(VENV)/.made $(SOURCES)
+# PyTorch first and alone, so that no other package brings another build of it. The build backend is installed like
+# everything else, so that the lock file covers it too.
+define install
 	@echo 'installing into $(VENV) (once; some minutes on a slow line)'
-	@$(PIP) 'setuptools>=77'
-	@$(PIP) --no-build-isolation --editable .
-	@touch $@
+	@$(PIP) --no-deps --requirement requirements-$(TORCH).lock
+	@$(PIP) --constraint requirements.lock 'setuptools>=77'
+	@$(PIP) --constraint requirements.lock --no-build-isolation --editable '$(1)'
+	@rm -f $(VENV)/.serve-* $(VENV)/.dev-*
+	@touch $(VENV)/.serve-$(TORCH)
+endef
 
-$(VENV)/.dev: $(VENV)/.made $(SOURCES)
-	@echo 'installing into $(VENV) for development (once; some minutes on a slow line)'
-	@$(PIP) 'setuptools>=77'
-	@$(PIP) --no-build-isolation --editable '.[train,dev]'
-	@touch $@ $(VENV)/.serve
+$(VENV)/.serve-$(TORCH): $(VENV)/.made $(SOURCES)
+	$(call install,.)
+
+$(VENV)/.dev-$(TORCH): $(VENV)/.made $(SOURCES)
+	$(call install,.[train$(comma)dev])
+	@touch $@

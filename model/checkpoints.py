@@ -25,6 +25,7 @@ from model.errors import (
     CheckpointFormatError,
     CheckpointNotFoundError,
     CwicError,
+    DeviceError,
     ParameterError,
     SelfTestError,
 )
@@ -62,7 +63,8 @@ def load_codec(
     Raises:
         CheckpointNotFoundError: no such checkpoint.
         CheckpointFormatError: files that are damaged or do not belong together.
-        ParameterError: a device or dtype that does not exist here.
+        DeviceError: no such device here.
+        ParameterError: no name of a device or dtype.
         SelfTestError: the golden vector decodes to other codes here.
     """
     weights_path = next(
@@ -119,7 +121,7 @@ def golden_picture() -> Pixels:
 
 
 def resolve_device(device: str) -> torch.device:
-    """The torch device of a setting; raises ParameterError for one that does not exist here."""
+    """The torch device of a setting; raises DeviceError where it is not here, ParameterError for no device's name."""
     if device == "auto":
         return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     kind, _, index = device.partition(":")
@@ -129,7 +131,10 @@ def resolve_device(device: str) -> torch.device:
     if kind != "cuda" or (index and not index.isdecimal()):
         raise ParameterError(f"device is auto, cpu, cuda or cuda:N, got {device!r}")
     if number >= torch.cuda.device_count():
-        raise ParameterError(f"device {device!r}: this machine has {torch.cuda.device_count()} CUDA devices")
+        found = torch.cuda.device_count()
+        raise DeviceError(
+            f"device {device!r} was asked for; PyTorch {torch.__version__} finds {found} CUDA devices here"
+        )
     return torch.device("cuda", number)
 
 

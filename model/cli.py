@@ -23,7 +23,14 @@ from pathlib import Path
 from typing import NoReturn, Protocol
 
 from model import bitstream
-from model.errors import CheckpointError, CheckpointNotFoundError, InputError, LimitError, ParameterError
+from model.errors import (
+    CheckpointError,
+    CheckpointNotFoundError,
+    DeviceError,
+    InputError,
+    LimitError,
+    ParameterError,
+)
 from model.types import DEFAULT_QUALITY, FileInfo, Limits, PictureCodec
 
 # torch, numpy's and Pillow's parts are imported where they are used: `cwic --help` and `inspect` are instant.
@@ -64,7 +71,7 @@ def main(argv: Sequence[str] | None = None, *, checkpoints: Checkpoints | None =
         return _COMMANDS[args.command](args, checkpoints)
     except SystemExit:  # --help and --version
         return 0
-    except (_Usage, ParameterError) as exc:
+    except (_Usage, ParameterError, DeviceError) as exc:
         return _fail(2, exc)
     except LimitError as exc:
         return _fail(1, f"{exc}" + ("; --max-pixels raises it" if exc.name == "max_pixels" else ""))

@@ -18,6 +18,7 @@ CwicError
 │       ├── PayloadError            a section whose contents cannot have been written by an encoder
 │       ├── WrongModelError         made with a checkpoint that is not loaded
 │       └── NoImportanceMapError    a stored picture has no importance map
+├── DeviceError                 this machine lacks the device that was asked for
 └── CheckpointError             the installation is at fault
     ├── CheckpointNotFoundError
     ├── CheckpointFormatError   files that are damaged or do not belong together
@@ -107,6 +108,10 @@ class WrongModelError(FileError):
 
 class NoImportanceMapError(FileError):
     """A stored picture has no importance map."""
+
+
+class DeviceError(CwicError):
+    """This machine lacks the device that was asked for."""
 
 
 class CheckpointError(CwicError):

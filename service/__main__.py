@@ -1,4 +1,9 @@
-"""`cwic-serve`: settings from environment and command line, threads, logging, then the server."""
+"""`cwic-serve`: settings from environment and command line, threads, logging, then the server.
+
+Exit statuses, each with a line on standard error: 1 anything else, a dead worker among it, 2 a wrong setting, 3 an
+address that cannot be listened on, 4 no such device, 5 no checkpoint, or one that is damaged, 6 a temporary folder
+without room for an upload.
+"""
 
 import argparse
 import os
@@ -8,16 +13,23 @@ from typing import TYPE_CHECKING, get_args
 
 from pydantic import ValidationError
 
-from service import logs
+from model.errors import CheckpointError, DeviceError
+from service import healthcheck, logs
 from service.cpus import usable_cpus
 from service.settings import PREFIX, Settings
+from service.uploads import reserve_upload_space
 from service.version import version
 
 if TYPE_CHECKING:
     from service.engine import Load
 
-USAGE_ERROR = 2
 FAILED = 1
+USAGE_ERROR = 2
+NO_ADDRESS = 3  # uvicorn's own
+NO_DEVICE = 4
+BAD_CHECKPOINT = 5
+NO_TEMPORARY_SPACE = 6
+INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None, *, load: "Load | None" = None) -> int:
@@ -27,15 +39,21 @@ def main(argv: Sequence[str] | None = None, *, load: "Load | None" = None) -> in
         argv: the command line without the program's name; by default, the process's.
         load: makes the codecs; by default, from the checkpoints that the settings name.
 
-    Returns the exit status: 1 where the service cannot start or its worker has died, 2 for bad settings.
+    Returns the exit status (see the module's docstring).
     """
     given = vars(_parser().parse_args(argv))
+    probing = given.pop("healthcheck")
     try:
         settings = Settings(**given)
     except ValidationError as exc:
-        for line in _explain(exc):
-            sys.stderr.write(f"cwic-serve: {line}\n")
-        return USAGE_ERROR
+        return _fail(USAGE_ERROR, *_explain(exc))
+    if probing:
+        fault = healthcheck.fault(settings)
+        return _fail(FAILED, fault) if fault else 0
+    try:
+        reserve_upload_space(settings.max_body_bytes)
+    except OSError as exc:
+        return _fail(NO_TEMPORARY_SPACE, f"an upload needs room in the temporary folder (TMPDIR): {exc}")
     logs.configure(log_format=settings.log_format, level=settings.log_level)
     # Before numpy and torch are imported: they read these once. What the user has set stays.
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -69,11 +87,21 @@ def _serve(settings: Settings, load: "Load | None") -> int:
     try:
         server.run()
     except KeyboardInterrupt:  # uvicorn has shut down and passes the signal on
-        return 130
-    if failures:
-        sys.stderr.write(f"cwic-serve: cannot serve: {failures[0]}\n")
-        return FAILED
-    return 0
+        return INTERRUPTED
+    if not failures:
+        return 0
+    return _fail(_status_of(failures[0]), f"cannot serve: {failures[0]}")
+
+
+def _status_of(failure: Exception) -> int:
+    if isinstance(failure, DeviceError):
+        return NO_DEVICE
+    return BAD_CHECKPOINT if isinstance(failure, CheckpointError) else FAILED
+
+
+def _fail(status: int, *lines: str) -> int:
+    sys.stderr.writelines(f"cwic-serve: {line}\n" for line in lines)
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -85,6 +113,11 @@ def _parser() -> argparse.ArgumentParser:
         "The command line goes first.",
     )
     parser.add_argument("--version", action="version", version=f"cwic-serve {version('cwic')}")
+    parser.add_argument(
+        "--healthcheck",
+        action="store_true",
+        help="ask the server of these settings whether it is ready, and exit with 0 if it is",
+    )
     for name, field in Settings.model_fields.items():
         choices = [each for each in get_args(field.annotation) if isinstance(each, str)]
         default = "" if field.default is None else f" (default: {field.default})"

@@ -97,3 +97,8 @@ async def _read_form(request: Request) -> bytes:
             return await upload.read()
     except HTTPException as exc:  # how Starlette reports a form that cannot be parsed
         raise ProblemError(problems.BAD_FORM, exc.detail) from exc
+    except OSError as exc:  # its parser keeps what is large in a temporary file
+        raise ProblemError(
+            problems.NO_SPACE,
+            f"The temporary folder (TMPDIR) cannot take the form: {exc.strerror}; a raw body does not need it.",
+        ) from exc

@@ -29,6 +29,7 @@ WORK = (
     problems.NOT_READY,
     problems.NOT_ALIVE,
     problems.TIMEOUT,
+    problems.NO_SPACE,
 )
 READ_IMAGE = (
     problems.UNSUPPORTED_IMAGE,

@@ -82,6 +82,7 @@ INTERNAL = Kind("internal", 500, "Internal error")
 NOT_READY = Kind("not-ready", 503, "Not ready", rejection=True)
 NOT_ALIVE = Kind("not-alive", 503, "The worker is dead or stuck", rejection=True)
 TIMEOUT = Kind("timeout", 504, "The request took too long", rejection=True)
+NO_SPACE = Kind("no-space", 507, "No room for the upload", rejection=True)
 
 # Every leaf of the tree in model/errors.py; a test proves that none is missing.
 KINDS: Mapping[type[errors.CwicError], Kind] = MappingProxyType(
@@ -100,6 +101,7 @@ KINDS: Mapping[type[errors.CwicError], Kind] = MappingProxyType(
         errors.PayloadError: DAMAGED_FILE,
         errors.WrongModelError: WRONG_MODEL,
         errors.NoImportanceMapError: NO_IMPORTANCE_MAP,
+        errors.DeviceError: INTERNAL,
         errors.CheckpointNotFoundError: INTERNAL,
         errors.CheckpointFormatError: INTERNAL,
         errors.SelfTestError: INTERNAL,

@@ -13,6 +13,8 @@ from model.config import CodecConfig
 from model.errors import (
     CheckpointFormatError,
     CheckpointNotFoundError,
+    CwicError,
+    DeviceError,
     ParameterError,
     SelfTestError,
     WrongModelError,
@@ -124,7 +126,10 @@ def test_a_golden_vector_that_decodes_differently_stops_the_load(copied: Path) -
         load_codec("copy", model_dir=copied)
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:99", "cuda:x", ""])
-def test_devices_that_do_not_exist_are_refused(tiny_dir: Path, device: str) -> None:
-    with pytest.raises(ParameterError, match="device"):
+@pytest.mark.parametrize(
+    ("device", "error"),
+    [("gpu", ParameterError), ("cuda:x", ParameterError), ("", ParameterError), ("cuda:99", DeviceError)],
+)
+def test_devices_that_do_not_exist_are_refused(tiny_dir: Path, device: str, error: type[CwicError]) -> None:
+    with pytest.raises(error, match="device"):
         load_codec("tiny", model_dir=tiny_dir, device=device)

@@ -156,3 +156,12 @@ def test_a_body_that_arrives_too_slowly_is_408() -> None:
         )
         assert answer.startswith(b"HTTP/1.1 408")
         assert metric(client, "cwic_queue_depth") == 0
+
+
+def test_a_form_that_the_temporary_folder_cannot_take_is_507(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    with serving() as client:
+        answer = client.post("/compress", files={"file": bytes(2 << 20)})
+        assert (answer.status_code, answer.json()["type"]) == (507, "urn:cwic:problem:no-space")
+        assert "TMPDIR" in answer.json()["detail"]
+        assert client.post("/compress", files={"file": png()}).status_code == 200

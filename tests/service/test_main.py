@@ -1,9 +1,11 @@
 """`cwic-serve` as a process: its settings, its exit statuses, its signals, what it imports and when."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,10 +13,20 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.__main__ import FAILED, USAGE_ERROR, main
+from service.__main__ import (
+    BAD_CHECKPOINT,
+    FAILED,
+    NO_ADDRESS,
+    NO_DEVICE,
+    NO_TEMPORARY_SPACE,
+    USAGE_ERROR,
+    main,
+)
+from service.app import create_app
+from service.settings import Settings
 from tests.effort import PATIENCE
-from tests.service.fakes import png
-from tests.service.server import wait_until
+from tests.service.fakes import FakeCodec, png
+from tests.service.server import running, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,10 +92,85 @@ def test_the_app_is_built_without_torch_and_the_service_never_imports_training()
 
 def test_a_folder_without_checkpoints_ends_the_process_with_one_clear_line(tmp_path: Path) -> None:
     result = run("-m", "service", "--port", "0", "--model-dir", str(tmp_path), "--log-level", "error")
-    assert result.returncode == FAILED
+    assert result.returncode == BAD_CHECKPOINT
     assert result.stderr.splitlines() == [
         f"cwic-serve: cannot serve: no checkpoint in {tmp_path}; CWIC_MODEL_DIR names another folder"
     ]
+
+
+def test_a_device_that_is_not_here_ends_the_process_with_one_clear_line() -> None:
+    result = run("-m", "service", "--port", "0", "--device", "cuda:77", "--log-level", "error")
+    assert result.returncode == NO_DEVICE
+    [line] = result.stderr.splitlines()
+    assert line.startswith("cwic-serve: cannot serve: device 'cuda:77' was asked for; PyTorch ")
+
+
+def test_a_checkpoint_whose_digest_differs_ends_the_process_with_one_clear_line(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "model/weights/cvpr2018", tmp_path, dirs_exist_ok=True)
+    weights = tmp_path / "cvpr2018-low.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    result = run("-m", "service", "--port", "0", "--model-dir", str(tmp_path), "--log-level", "error")
+    assert result.returncode == BAD_CHECKPOINT
+    [line] = result.stderr.splitlines()
+    assert line.startswith(f"cwic-serve: cannot serve: {weights} has SHA-256 ")
+
+
+def test_a_temporary_folder_that_is_full_ends_the_process_with_one_clear_line(tmp_path: Path) -> None:
+    # No file of this process may grow past 1 MiB, which is what a small full tmpfs does to it.
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20)); "
+    result = run("-c", limited + SERVE.format(codec="FakeCodec()"), "--port", "0", TMPDIR=str(tmp_path))
+    assert result.returncode == NO_TEMPORARY_SPACE
+    [line] = result.stderr.splitlines()
+    assert line.startswith("cwic-serve: an upload needs room in the temporary folder (TMPDIR): ")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_temporary_folder_that_cannot_be_written_ends_the_process_with_one_clear_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    assert main(["--port", "0"]) == NO_TEMPORARY_SPACE
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("cwic-serve: an upload needs room in the temporary folder (TMPDIR): [Errno 2]")
+
+
+def test_a_port_that_is_taken_ends_the_process(tmp_path: Path) -> None:
+    with process(tmp_path / "log") as (_, address):
+        result = run("-c", SERVE.format(codec="FakeCodec()"), "--port", address.rpartition(":")[2])
+    assert result.returncode == NO_ADDRESS
+    assert "address already in use" in result.stderr
+
+
+def test_the_healthcheck_says_whether_the_server_is_ready(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with process(tmp_path / "log") as (_, address):
+        port = address.rpartition(":")[2]
+        wait_until(lambda: httpx.get(f"{address}/readyz").is_success)
+        for host in ("127.0.0.1", "0.0.0.0", "localhost"):  # noqa: S104 - asked on the loopback
+            assert main(["--healthcheck", "--host", host, "--port", port]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["--healthcheck", "--port", port]) == FAILED
+    assert capsys.readouterr().err.startswith(f"cwic-serve: no answer from 127.0.0.1 port {port}: ")
+
+
+def test_the_healthcheck_of_a_server_that_is_not_ready_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    release = threading.Event()
+
+    def load(_: Settings) -> list[FakeCodec]:
+        assert release.wait(PATIENCE)
+        return [FakeCodec()]
+
+    with running(create_app(Settings(), load=load)) as client:
+        monkeypatch.setenv("CWIC_PORT", str(client.base_url.port))
+        assert main(["--healthcheck"]) == FAILED
+        assert capsys.readouterr().err.endswith("says 503\n")
+        release.set()
+        wait_until(lambda: main(["--healthcheck"]) == 0)
 
 
 def test_a_worker_that_dies_fails_its_request_and_ends_the_process(tmp_path: Path) -> None:
