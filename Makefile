@@ -4,6 +4,8 @@
 #   make serve              the HTTP service; `make serve HOST=0.0.0.0 PORT=9000`, or any CWIC_* variable
 #   make serve TORCH=cuda   the same with PyTorch's CUDA build (2.7 GB to download)
 #   make test               formatting, lint, types, tests
+#   make release-check      all that has to hold before a release, from a fresh clone (needs what docker/check names);
+#                           `PICTURES=FOLDER` to evaluate on, `BUILD_OPTIONS='...'` for buildah
 #   make lint, make format  the first three of these; formatting put right
 #   make venv               only the environment for development
 
@@ -23,7 +25,7 @@ ifeq ($(origin PORT),command line)
 export CWIC_PORT := $(PORT)
 endif
 
-.PHONY: serve test lint format venv
+.PHONY: serve test lint format venv release-check
 
 serve: $(VENV)/.serve-$(TORCH)
 	@exec $(BIN)/cwic-serve
@@ -35,6 +37,9 @@ lint: venv
 	@$(BIN)/ruff format --check --quiet . || { echo 'formatting differs: run `make format`' >&2; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
+
+release-check: venv
+	@$(BIN)/python -m tests.release_check $(if $(PICTURES),--pictures '$(PICTURES)') --build-options '$(BUILD_OPTIONS)'
 
 format: venv
 	@$(BIN)/ruff format --quiet .

@@ -1,4 +1,4 @@
-"""Builds the CPU image without a Docker engine and runs the service from it: `docker/check image`.
+"""Builds an image without a Docker engine and runs the service from it: `docker/check image`.
 
 Needs Linux, root, and Debian's `buildah` and `debootstrap`. The base is a Debian made here, so that no registry is
 asked; `--base NAME` takes another one. The service runs in a mount namespace of its own, from the image's root
@@ -58,7 +58,9 @@ def buildah(*arguments: str) -> str:
 
 
 def make_base(folder: Path) -> str:
-    """An image of a small Debian with Python, made with debootstrap; its name."""
+    """An image of a small Debian with Python, made with debootstrap; its name. One that is there is taken."""
+    if BASE_TAG in buildah("images", "--format", "{{.Name}}"):
+        return f"localhost/{BASE_TAG}"
     packages = "ca-certificates,python3,python3-venv"
     command = ["debootstrap", "--variant=minbase", f"--include={packages}", RELEASE, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
@@ -161,7 +163,7 @@ def check_contents(image: Image) -> None:
 def check_service(image: Image) -> None:
     """Start, get ready, round-trip a photo, tell metrics, stop."""
     port = free_port()
-    command = image.command("cwic-serve", tmpfs="64m", CWIC_PORT=str(port))
+    command = image.command("cwic-serve", tmpfs="64m", CWIC_PORT=str(port), CWIC_DEVICE="cpu")
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:  # noqa: S603
         try:
             end = time.monotonic() + PATIENCE
@@ -188,9 +190,8 @@ def check_service(image: Image) -> None:
             log = server.communicate(timeout=PATIENCE)[1]
         expect(server.returncode == -signal.SIGTERM, f"ended with {server.returncode}:\n{log}")
     expect(all(line.startswith("{") for line in log.splitlines()), f"not only JSON in the log:\n{log}")
-    say(
-        f"service: read-only, user 10001, jemalloc; {len(photo)} B -> {len(file)} B, {quality:.1f} dB; ended on SIGTERM"
-    )
+    say("service: read-only, user 10001, jemalloc; ended on SIGTERM")
+    say(f"photo: {len(photo)} B -> {len(file)} B, {quality:.1f} dB")
 
 
 def check_bad_starts(image: Image, folder: Path) -> None:
@@ -204,7 +205,10 @@ def check_bad_starts(image: Image, folder: Path) -> None:
     mount = f"mkdir -p $R{inside}; mount --bind {weights} $R{inside}"
     cases = {
         "no GPU": (4, image.run("cwic-serve", CWIC_DEVICE="cuda")),
-        "a damaged checkpoint": (5, image.run("cwic-serve", mounts=mount, CWIC_MODEL_DIR=inside)),
+        "a damaged checkpoint": (
+            5,
+            image.run("cwic-serve", mounts=mount, CWIC_MODEL_DIR=inside, CWIC_DEVICE="cpu"),
+        ),
         "a temporary folder that is read-only": (6, image.run("cwic-serve", tmpfs=None)),
         "a temporary folder that is full": (6, image.run("cwic-serve", tmpfs="1m")),
         "a wrong setting": (2, image.run("cwic-serve", CWIC_PORT="many")),
@@ -231,15 +235,18 @@ def main() -> int:
     args, more = parser.parse_known_args()  # the rest is for buildah, such as `--volume` for a pip.conf
     try:
         with TemporaryDirectory(prefix="cwic-image-") as name:
-            base = args.base or make_base(Path(name) / "base")
+            base = args.base or make_base(Path(name) / "base")  # stays, for the next time
             started = time.monotonic()
             build = ("bud", "--isolation", "chroot", "--format", "docker", "--layers=false", "--tag", TAG)
             buildah(*build, "--file", args.dockerfile, "--build-arg", f"BASE={base}", *more, ".")
             say(f"built {args.dockerfile} from {base} in {time.monotonic() - started:.0f} s")
-            with mounted(TAG) as image:
-                check_contents(image)
-                check_service(image)
-                check_bad_starts(image, Path(name))
+            try:
+                with mounted(TAG) as image:
+                    check_contents(image)
+                    check_service(image)
+                    check_bad_starts(image, Path(name))
+            finally:
+                buildah("rmi", "--force", TAG)
     except CheckError as exc:
         sys.stderr.write(f"docker/check image: {exc}\n")
         return 1

@@ -1,18 +1,16 @@
 """A photograph that a test dependency ships, and what is left of it."""
 
 import io
+from pathlib import Path
 
-import matplotlib.cbook
+import matplotlib as mpl
 import numpy as np
 from PIL import Image
 
 
 def photo_jpeg() -> bytes:
     """A portrait of Grace Hopper, in the public domain, as matplotlib ships it."""
-    with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as file:
-        data = file.read()
-    assert isinstance(data, bytes)
-    return data
+    return (Path(mpl.get_data_path()) / "sample_data/grace_hopper.jpg").read_bytes()
 
 
 def psnr(one: bytes, other: bytes) -> float:
