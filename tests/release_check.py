@@ -1,7 +1,7 @@
 """Everything that has to hold before a release, from a fresh clone: `make release-check`.
 
-The clone has no environment; README's two commands make it. Then the wheel is installed outside of the tree and codes a
-photo there, the CPU image is built and run, Prometheus watches a service under load, and the default checkpoint is
+The clone has no environment; README's two commands make it. Then the wheel is installed outside of the tree and codes
+a photo there, the CPU image is built and run, Prometheus watches a service under load, and the default checkpoint is
 evaluated on a folder of pictures. Every step runs, whatever the others say; a summary ends the report.
 """
 
@@ -103,8 +103,8 @@ class Check:
         code += (
             f"assert model.__file__.startswith({str(site)!r}), model.__file__; sys.exit(main(sys.argv[1:]))"
         )
-        for action in (["compress", photo, file], ["decompress", file, restored]):
-            self.run(self.python, "-c", code, *action, cwd=self.scratch, PYTHONPATH=str(site))
+        for action, source, target in (("compress", photo, file), ("decompress", file, restored)):
+            self.run(self.python, "-c", code, action, source, target, cwd=self.scratch, PYTHONPATH=str(site))
         size = f"{path.stat().st_size / 1e6:.0f} MB; "
         return size + told(photo.read_bytes(), file.read_bytes(), restored.read_bytes())
 

@@ -2,12 +2,14 @@
 
 import argparse
 import importlib
+import json
 import re
 import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -60,14 +62,30 @@ def settings_table() -> str:
     return "\n".join(rows).replace("`None`", "")
 
 
+def shell(line: str, client: httpx.Client, folder: Path) -> int:
+    """Run a line of curl's against a server of ours; its exit status."""
+    line = line.replace("localhost:8000", f"{client.base_url.host}:{client.base_url.port}")
+    line = line.replace("curl ", "curl -sS ", 1)
+    return subprocess.run(["sh", "-c", line], check=False, cwd=folder).returncode  # noqa: S603, S607  # our own README
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
+def test_the_curl_lines_fail_where_the_server_refuses_and_keep_the_reason(folder: Path) -> None:
+    for name in ("photo.jpg", "photo.cwic"):
+        (folder / name).write_bytes(b"neither")
+    with serving() as client:
+        for line, output in zip(commands("curl"), ("photo.cwic", "photo.png", "map.png"), strict=True):
+            assert shell(line, client, folder) == 22
+            assert json.loads((folder / output).read_bytes())["status"] == 415
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
 def test_the_curl_lines_bring_a_photo_there_and_back(folder: Path, codec: Codec) -> None:
     lines = commands("curl")
     assert len(lines) == 3
     with serving(codec) as client:
         for line in lines:
-            line = line.replace("localhost:8000", f"{client.base_url.host}:{client.base_url.port}")
-            subprocess.run(["sh", "-c", line.replace("curl", "curl -sSf", 1)], check=True, cwd=folder)  # noqa: S603, S607  # our own README
+            assert shell(line, client, folder) == 0
     photo, restored, importance = (load(folder / name) for name in ("photo.jpg", "photo.png", "map.png"))
     assert np.abs(restored.astype(int) - photo).mean() < 8
     assert importance.shape == (128, 192)

@@ -1,6 +1,7 @@
 """`cwic-serve` as a process: its settings, its exit statuses, its signals, what it imports and when."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -233,3 +234,9 @@ def test_a_process_serves_names_no_software_and_ends_on_sigterm(tmp_path: Path) 
     assert all(line.startswith('{"time": ') for line in lines), lines
     assert any('"message": "GET /models"' in line for line in lines)
     assert not any("/readyz" in line for line in lines)
+
+
+def test_the_operations_page_names_every_exit_status() -> None:
+    page = (ROOT / "docker/README.md").read_text()
+    rows = {int(status) for status in re.findall(r"^\| (\d) \|", page, re.MULTILINE)}
+    assert rows == {FAILED, USAGE_ERROR, NO_ADDRESS, NO_DEVICE, BAD_CHECKPOINT, NO_TEMPORARY_SPACE}
