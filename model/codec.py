@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from model import bitstream, lossless
 from model.bitstream import QUALITY_STEPS, Container, SectionType
@@ -16,6 +17,9 @@ from model.profiles import transforms_of
 from model.types import DEFAULT_QUALITY, Check, FileInfo, Limits, ModelInfo, Pixels, unchecked
 
 _BAND_PIXELS = 1_500_000  # pictures are transformed in bands of about this size, to bound memory
+# Columns of the importance map that are analysed at least: where a strided convolution has one column of output,
+# oneDNN reads past its input in bfloat16 (PyTorch 2.13, AMX), and what lies there comes into the codes.
+_MIN_CELLS = 2
 
 
 class Codec:
@@ -224,17 +228,20 @@ class Codec:
         return torch.full((1, 1, 1, 1), position / QUALITY_STEPS, dtype=torch.float64, device=self._device)
 
     def _analyse(self, x: Tensor, position: int, *, check: Check) -> tuple[Tensor, Tensor]:
-        """See `Transforms.analyse`; in bands."""
+        """See `Transforms.analyse`; in bands, and of narrow pictures with more columns than they have."""
         quality = self._quality(position)
+        width, cell = x.shape[3], self.config.cell
+        if width < _MIN_CELLS * cell:
+            x = functional.pad(x, (0, _MIN_CELLS * cell - width, 0, 0), mode="replicate")
         values, levels = _in_bands(
             lambda part: self._transforms.analyse(part, quality),
             [x],
             [1],
             margin=self._transforms.analysis_margin,
-            scales=(BLOCK, self.config.cell),
+            scales=(BLOCK, cell),
             check=check,
         )
-        return values, levels
+        return values[..., : width // BLOCK], levels[..., : width // cell]
 
     def _decode_maps(self, containers: Sequence[Container], *, check: Check) -> Tensor:
         height, width = self.config.padded_size(containers[0].height, containers[0].width)
