@@ -39,7 +39,7 @@ lint: venv
 	@$(BIN)/mypy --no-error-summary
 
 release-check: venv
-	@$(BIN)/python -m tests.release_check $(if $(PICTURES),--pictures '$(PICTURES)') --build-options '$(BUILD_OPTIONS)'
+	@$(BIN)/python -m tests.release_check $(if $(PICTURES),--pictures '$(PICTURES)') --build-options='$(BUILD_OPTIONS)'
 
 format: venv
 	@$(BIN)/ruff format --quiet .

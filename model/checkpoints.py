@@ -63,7 +63,7 @@ def load_codec(
     Raises:
         CheckpointNotFoundError: no such checkpoint.
         CheckpointFormatError: files that are damaged or do not belong together.
-        DeviceError: no such device here.
+        DeviceError: no such device here, or one that cannot take the weights.
         ParameterError: no name of a device or dtype.
         SelfTestError: the golden vector decodes to other codes here.
     """
@@ -184,6 +184,8 @@ def _build(
             fixed_rate=config.fixed_rate,
         )
         return Codec(config, tensors, info, limits=limits)
+    except (torch.OutOfMemoryError, torch.AcceleratorError) as exc:
+        raise DeviceError(f"device {device} cannot take {path}: {exc}") from exc
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError, AssertionError) as exc:
         raise CheckpointFormatError(f"{path} is not a checkpoint of this program: {exc}") from exc
 

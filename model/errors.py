@@ -18,7 +18,7 @@ CwicError
 │       ├── PayloadError            a section whose contents cannot have been written by an encoder
 │       ├── WrongModelError         made with a checkpoint that is not loaded
 │       └── NoImportanceMapError    a stored picture has no importance map
-├── DeviceError                 this machine lacks the device that was asked for
+├── DeviceError                 the device that was asked for is not here, or is full or broken
 └── CheckpointError             the installation is at fault
     ├── CheckpointNotFoundError
     ├── CheckpointFormatError   files that are damaged or do not belong together
@@ -111,7 +111,7 @@ class NoImportanceMapError(FileError):
 
 
 class DeviceError(CwicError):
-    """This machine lacks the device that was asked for."""
+    """The device that was asked for is not here, or is full or broken."""
 
 
 class CheckpointError(CwicError):

@@ -1,13 +1,22 @@
 """Bounds for tests that no machine's speed can change: a patience that only ends hangs, and work counted in calls."""
 
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
 PATIENCE = 300.0  # seconds; what must happen takes far less on any machine, and what never happens ends here
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Return as soon as the condition holds; raises AssertionError where it never does."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, f"not so after {PATIENCE:g} s"
+        time.sleep(0.005)
 
 
 @dataclass

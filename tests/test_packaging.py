@@ -51,14 +51,6 @@ def test_the_wheel_has_the_packages_of_the_tree_and_nothing_else(wheel: set[str]
     assert wheel == {name for name in ours if not name.startswith(NOT_INSTALLED)}
 
 
-@pytest.mark.parametrize(
-    "pattern",
-    ["model/weights/*.safetensors", "model/weights/*/*.json", "service/*.html", "training/configs/*.yml"],
-)
-def test_the_wheel_has_more_than_modules(wheel: set[str], pattern: str) -> None:
-    assert {str(path.relative_to(ROOT)) for path in ROOT.glob(pattern)} & wheel
-
-
 def versions(name: str) -> dict[str, str]:
     """Package and version of each line of a lock file, names as pip compares them."""
     rows = re.findall(r"^([\w.-]+)={2,3}([^\s;]+)", (ROOT / name).read_text(), re.MULTILINE)

@@ -16,30 +16,21 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
 
-from tests.docker.photo import photo_jpeg, psnr
-from tests.effort import PATIENCE
+from tests.effort import PATIENCE, wait_until
+from tests.photo import photo_jpeg, told
 
 ROOT = Path(__file__).parents[2]
 TAG = "cwic:cpu-check"
 BASE_TAG = "cwic-check-base"
 STORAGE = ("buildah", "--storage-driver", "vfs")
 RELEASE = "bookworm"
-
-
-class CheckError(Exception):
-    """The image is not as it should be."""
-
-
-def expect(condition: object, message: str) -> None:
-    """Raise CheckError unless the condition holds."""
-    if not condition:
-        raise CheckError(message)
 
 
 def say(line: str) -> None:
@@ -51,9 +42,7 @@ def say(line: str) -> None:
 def buildah(*arguments: str) -> str:
     """Run buildah; its standard output. What it says besides is shown only where it fails."""
     done = subprocess.run([*STORAGE, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
-    expect(
-        done.returncode == 0, f"buildah {arguments[0]} failed:\n{done.stdout[-4000:]}{done.stderr[-4000:]}"
-    )
+    assert done.returncode == 0, f"buildah {arguments[0]} failed:\n{done.stdout[-4000:]}{done.stderr[-4000:]}"
     return done.stdout.strip()
 
 
@@ -64,7 +53,7 @@ def make_base(folder: Path) -> str:
     packages = "ca-certificates,python3,python3-venv"
     command = ["debootstrap", "--variant=minbase", f"--include={packages}", RELEASE, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    expect(done.returncode == 0, f"debootstrap failed:\n{done.stdout[-4000:]}")
+    assert done.returncode == 0, f"debootstrap failed:\n{done.stdout[-4000:]}"
     container = buildah("from", "scratch")
     buildah("add", "--quiet", container, str(folder), "/")
     buildah("commit", "--quiet", container, BASE_TAG)
@@ -130,7 +119,7 @@ def mounted(tag: str) -> Iterator[Image]:
         size = sum(
             path.lstat().st_size for path in root.rglob("*") if path.is_file() and not path.is_symlink()
         )
-        expect(listed["names"], f"{tag} has no name")
+        assert listed["names"], f"{tag} has no name"
         yield Image(root, described["Docker"]["config"], size)
     finally:
         buildah("rm", container)
@@ -140,21 +129,18 @@ def check_contents(image: Image) -> None:
     """What has to be inside, and what must not."""
     [packages] = image.root.glob("opt/cwic/lib/python3*/site-packages")
     weights = {path.name for path in packages.glob("model/weights/**/*.safetensors")}
-    expect(
-        weights == {path.name for path in (ROOT / "model/weights").rglob("*.safetensors")},
-        f"weights: {weights}",
-    )
+    assert weights == {path.name for path in (ROOT / "model/weights").rglob("*.safetensors")}, weights
     for name in ("training", "tests", "pip", "triton"):
-        expect(not (packages / name).exists(), f"{name} is inside")
+        assert not (packages / name).exists(), f"{name} is inside"
     for folder in ("usr/bin", "usr/local/bin", "opt/cwic/bin"):
-        for name in ("cc", "gcc", "g++", "ld", "nvcc", "pip", "curl", "cwic-train"):
-            expect(not (image.root / folder / name).exists(), f"{folder}/{name} is inside")
+        for name in ("cc", "gcc", "g++", "ld", "nvcc", "curl", "cwic-train"):
+            assert not (image.root / folder / name).exists(), f"{folder}/{name} is inside"
     config = image.config
-    expect(config["User"] == "10001:10001", f"user {config['User']}")
-    expect(config["Entrypoint"] == ["cwic-serve"], f"entry point {config['Entrypoint']}")
-    expect(config["StopSignal"] == "SIGTERM", f"stop signal {config.get('StopSignal')}")
-    expect(config["Healthcheck"]["Test"] == ["CMD", "cwic-serve", "--healthcheck"], "health check")
-    expect(config["Labels"]["org.opencontainers.image.licenses"] == "Apache-2.0", "labels")
+    assert config["User"] == "10001:10001", f"user {config['User']}"
+    assert config["Entrypoint"] == ["cwic-serve"], f"entry point {config['Entrypoint']}"
+    assert config["StopSignal"] == "SIGTERM", f"stop signal {config.get('StopSignal')}"
+    assert config["Healthcheck"]["Test"] == ["CMD", "cwic-serve", "--healthcheck"], "health check"
+    assert config["Labels"]["org.opencontainers.image.licenses"] == "Apache-2.0", "labels"
     say(
         f"contents: {len(weights)} checkpoints, no training code, tests or compilers; {image.size / 1e6:.0f} MB"
     )
@@ -166,32 +152,30 @@ def check_service(image: Image) -> None:
     command = image.command("cwic-serve", tmpfs="64m", CWIC_PORT=str(port), CWIC_DEVICE="cpu")
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:  # noqa: S603
         try:
-            end = time.monotonic() + PATIENCE
-            while image.run("cwic-serve", "--healthcheck", CWIC_PORT=str(port))[0]:
-                expect(server.poll() is None and time.monotonic() < end, "the service did not get ready")
+            ready = partial(image.run, "cwic-serve", "--healthcheck", CWIC_PORT=str(port))
+            wait_until(lambda: server.poll() is not None or ready()[0] == 0)
+            assert server.poll() is None, "the service has ended"
             [user] = [
                 line for line in Path(f"/proc/{server.pid}/status").read_text().splitlines() if "Uid:" in line
             ]
-            expect(user.split()[1:] == ["10001"] * 4, f"runs as {user}")
+            assert user.split()[1:] == ["10001"] * 4, f"runs as {user}"
             maps = Path(f"/proc/{server.pid}/maps").read_text()
-            expect("libjemalloc.so.2" in maps, "jemalloc is not loaded")
+            assert "libjemalloc.so.2" in maps, "jemalloc is not loaded"
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE) as client:
                 photo = photo_jpeg()
                 file = client.post("/compress", files={"file": photo}).raise_for_status().content
                 restored = client.post("/decompress", content=file).raise_for_status().content
                 metrics = client.get("/metrics").raise_for_status().text
-            quality = psnr(photo, restored)
-            expect(quality > 25, f"the photo came back with {quality:.1f} dB")
             counted = 'cwic_http_requests_total{method="POST",route="/compress",status="200"} 1.0'
-            expect(counted in metrics, "the metrics do not count the request")
-            expect("process_resident_memory_bytes" in metrics, "the metrics do not tell the memory")
+            assert counted in metrics, "the metrics do not count the request"
+            assert "process_resident_memory_bytes" in metrics, "the metrics do not tell the memory"
         finally:
             server.send_signal(signal.SIGTERM)
             log = server.communicate(timeout=PATIENCE)[1]
-        expect(server.returncode == -signal.SIGTERM, f"ended with {server.returncode}:\n{log}")
-    expect(all(line.startswith("{") for line in log.splitlines()), f"not only JSON in the log:\n{log}")
+        assert server.returncode == -signal.SIGTERM, f"ended with {server.returncode}:\n{log}"
+    assert all(line.startswith("{") for line in log.splitlines()), f"not only JSON in the log:\n{log}"
     say("service: read-only, user 10001, jemalloc; ended on SIGTERM")
-    say(f"photo: {len(photo)} B -> {len(file)} B, {quality:.1f} dB")
+    say(told(photo, file, restored))
 
 
 def check_bad_starts(image: Image, folder: Path) -> None:
@@ -215,8 +199,8 @@ def check_bad_starts(image: Image, folder: Path) -> None:
     }
     for what, (status, (found, said)) in cases.items():
         lines = [line for line in said.splitlines() if not line.startswith("{")]
-        expect(found == status, f"{what}: status {found} instead of {status}:\n{said}")
-        expect(len(lines) == 1, f"{what}: {len(lines)} lines:\n{said}")
+        assert found == status, f"{what}: status {found} instead of {status}:\n{said}"
+        assert len(lines) == 1, f"{what}: {len(lines)} lines:\n{said}"
         say(f"{what}: status {found}: {lines[0]}")
 
 
@@ -247,7 +231,7 @@ def main() -> int:
                     check_bad_starts(image, Path(name))
             finally:
                 buildah("rmi", "--force", TAG)
-    except CheckError as exc:
+    except AssertionError as exc:
         sys.stderr.write(f"docker/check image: {exc}\n")
         return 1
     return 0

@@ -12,8 +12,7 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,10 +23,10 @@ import httpx
 import yaml
 from PIL import Image
 
-from tests.docker.image import CheckError, expect, free_port, say
-from tests.docker.photo import photo_jpeg
+from tests.docker.image import free_port, say
 from tests.docker.promql import ALERTS, DOCKER, Query, alert_queries, dashboard_queries, metrics_of
-from tests.effort import PATIENCE
+from tests.effort import PATIENCE, wait_until
+from tests.photo import photo_jpeg
 
 SCRAPE = "1s"
 CLIENTS = 3
@@ -59,15 +58,12 @@ def process(*command: str | Path, log: Path, **variables: str) -> Iterator[None]
             running.terminate()
 
 
-def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for a condition; raises CheckError where it never holds."""
-    end = time.monotonic() + PATIENCE
-    while True:
-        with contextlib.suppress(httpx.TransportError):
-            if condition():
-                return
-        expect(time.monotonic() < end, f"{what}: not so after {PATIENCE:g} s")
-        time.sleep(0.2)
+def answers(address: str) -> bool:
+    """Whether a GET of an address is answered with success."""
+    try:
+        return httpx.get(address, timeout=PATIENCE).is_success
+    except httpx.TransportError:
+        return False
 
 
 def configuration(folder: Path, target: str) -> Path:
@@ -110,8 +106,8 @@ def series(prometheus: httpx.Client, expr: str) -> list[float]:
 def check_query(prometheus: httpx.Client, query: Query) -> None:
     """A query of the dashboard returns numbers."""
     values = series(prometheus, query.expr)
-    expect(values, f"{query.where}: no data for {query.expr}")
-    expect(any(map(math.isfinite, values)), f"{query.where}: {values} for {query.expr}")
+    assert values, f"{query.where}: no data for {query.expr}"
+    assert any(map(math.isfinite, values)), f"{query.where}: {values} for {query.expr}"
 
 
 def check_alerts(prometheus: httpx.Client) -> None:
@@ -120,10 +116,10 @@ def check_alerts(prometheus: httpx.Client) -> None:
     rules = {rule["name"]: rule for group in groups for rule in group["rules"]}
     for query in alert_queries():
         rule = rules[query.where]
-        expect(rule["health"] == "ok", f"{query.where}: {rule.get('lastError')}")
-        expect(rule["state"] != "firing", f"{query.where} fires: {rule['alerts']}")
+        assert rule["health"] == "ok", f"{query.where}: {rule.get('lastError')}"
+        assert rule["state"] == "inactive", f"{query.where} is {rule['state']}: {rule['alerts']}"
         for name in metrics_of(query):
-            expect(series(prometheus, name), f"{query.where}: no series {name}")
+            assert series(prometheus, name), f"{query.where}: no series {name}"
 
 
 def take_screenshot(address: str, path: Path, folder: Path) -> None:
@@ -145,7 +141,7 @@ def take_screenshot(address: str, path: Path, folder: Path) -> None:
         fields = urlencode({"g0.expr": queries[where], "g0.tab": 0, "g0.range_input": "2m"})
         command = ["chromium", *options, f"{address}/graph?{fields}"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)  # noqa: S603
-        expect(graph.exists(), f"no screenshot:\n{done.stderr}")
+        assert graph.exists(), f"no screenshot:\n{done.stderr}"
         with Image.open(graph) as image:
             sheet.paste(image, (index % COLUMNS * width, index // COLUMNS * height))
         graph.unlink()
@@ -171,13 +167,13 @@ def observe(folder: Path, screenshot: Path | None) -> None:
         ThreadPoolExecutor(CLIENTS) as pool,
         httpx.Client(base_url=f"http://{prometheus}", timeout=PATIENCE) as client,
     ):
-        until(lambda: httpx.get(f"http://{service}/readyz").is_success, "the service is ready")
+        wait_until(lambda: answers(f"http://{service}/readyz") and answers(f"http://{prometheus}/-/ready"))
         try:
             clients = [pool.submit(load, f"http://{service}", stop) for _ in range(CLIENTS)]
             scraped = 'count_over_time(up{job="cwic"}[10m])'
-            until(lambda: max(series(client, scraped), default=0) >= SCRAPES, f"{SCRAPES} scrapes")
+            wait_until(lambda: max(series(client, scraped), default=0) >= SCRAPES)
             for each in clients:
-                expect(not each.done(), f"a client has stopped: {each.done() and each.exception()}")
+                assert not each.done(), f"a client has stopped: {each.done() and each.exception()}"
             queries = dashboard_queries()
             for query in queries:
                 check_query(client, query)
@@ -200,7 +196,7 @@ def main() -> int:
     with TemporaryDirectory(prefix="cwic-observe-") as name:
         try:
             observe(Path(name), args.screenshot)
-        except CheckError as exc:
+        except AssertionError as exc:
             sys.stderr.write(f"docker/check observe: {exc}\n")
             return 1
     return 0

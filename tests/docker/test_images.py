@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,12 @@ def test_it_runs_as_a_fixed_user_in_exec_form_and_checks_its_own_health(path: Pa
     assert any(
         line.startswith("HEALTHCHECK") and line.endswith('["cwic-serve", "--healthcheck"]') for line in lines
     )
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.suffix[1:])
+def test_its_label_has_the_projects_version(path: Path) -> None:
+    project = tomllib.loads((DOCKER.parent / "pyproject.toml").read_text())["project"]
+    assert f"ARG VERSION={project['version']}" in path.read_text().splitlines()
 
 
 def test_the_two_run_alike() -> None:

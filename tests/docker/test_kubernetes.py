@@ -1,6 +1,5 @@
 """The Kubernetes manifests: valid for the API, alike to the compose file, and selecting their own pods."""
 
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import pytest
 import yaml
 
 from service.settings import Settings
+from tests.docker.tools import tool
 
 K8S = Path(__file__).parents[2] / "docker/k8s"
 VERSIONS = ("1.32", "1.37")  # the oldest and the newest that the manifests are meant for
@@ -26,9 +26,7 @@ def manifests() -> dict[str, Any]:
 
 def built(overlay: str) -> dict[str, Any]:
     """The objects that kustomize makes of a folder, by kind."""
-    kubectl = shutil.which("kubectl")
-    if kubectl is None:
-        pytest.skip("kubectl is not installed")
+    kubectl = tool("kubectl", "Kubernetes' own packages")
     made = subprocess.run([kubectl, "kustomize", K8S / overlay], capture_output=True, text=True, check=True)  # noqa: S603
     return {each["kind"]: each for each in yaml.safe_load_all(made.stdout)}
 

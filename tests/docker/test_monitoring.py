@@ -1,7 +1,6 @@
 """Dashboard and alerts: every query parses and asks for metrics that the service has, every alert is tested."""
 
 import json
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from tests.docker.promql import (
     dashboard_queries,
     metrics_of,
 )
+from tests.docker.tools import tool
 
 QUERIES = dashboard_queries() + alert_queries()
 OF_PROMETHEUS = {"up"}
@@ -92,10 +92,8 @@ def test_panels_have_names_places_and_the_provisioned_source(panels: list[dict[s
 
 
 def promtool(*arguments: str | Path) -> Iterator[str]:
-    """The lines that promtool writes; skips where Debian's `prometheus` is not installed."""
-    program = shutil.which("promtool")
-    if program is None:
-        pytest.skip("promtool is not installed (Debian: prometheus)")
+    """The lines that promtool writes."""
+    program = tool("promtool", "Debian: prometheus")
     done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)  # noqa: S603
     assert done.returncode == 0, done.stdout + done.stderr
     yield from done.stdout.splitlines()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import safetensors.torch
+import torch
 from safetensors import safe_open
 
 from model.checkpoints import available, load_codec, save_checkpoint
@@ -124,6 +125,17 @@ def test_a_golden_vector_that_decodes_differently_stops_the_load(copied: Path) -
     edit_card(copied, golden="")
     with pytest.raises(SelfTestError, match="does not decode"):
         load_codec("copy", model_dir=copied)
+
+
+def test_a_device_that_is_full_is_no_fault_of_the_checkpoint(
+    tiny_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("model.checkpoints.Codec", fill)
+    with pytest.raises(DeviceError, match=r"cpu cannot take .*CUDA out of memory"):
+        load_codec("tiny", model_dir=tiny_dir, device="cpu")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from model import bitstream
 from model.checkpoints import DEFAULT_MODEL_DIR, available, load_codec
 from model.codec import Codec
 from model.types import Pixels
+from tests.photo import photo_jpeg, pixels_of
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -35,10 +35,7 @@ def codec(codecs: dict[str, Codec]) -> Codec:
 
 @pytest.fixture(scope="module")
 def photo() -> Pixels:
-    """A photograph that matplotlib ships (Grace Hopper, public domain)."""
-    data = files("matplotlib").joinpath("mpl-data/sample_data/grace_hopper.jpg").read_bytes()
-    array: Pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-    return array
+    return pixels_of(photo_jpeg())
 
 
 def codes_digest(codec: Codec, data: bytes) -> str:

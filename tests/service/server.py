@@ -2,8 +2,7 @@
 
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import httpx
@@ -13,16 +12,8 @@ from fastapi import FastAPI
 from model.types import PictureCodec
 from service.app import create_app
 from service.settings import Settings
-from tests.effort import PATIENCE
+from tests.effort import PATIENCE, wait_until
 from tests.service.fakes import FakeCodec
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Return as soon as the condition holds; fail where it never does."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, f"not so after {PATIENCE:g} s"
-        time.sleep(0.005)
 
 
 @contextmanager

@@ -9,9 +9,9 @@ from model.errors import CheckpointNotFoundError
 from model.types import Check, PictureCodec, Pixels, unchecked
 from service.app import create_app
 from service.settings import Settings
-from tests.effort import PATIENCE
+from tests.effort import PATIENCE, wait_until
 from tests.service.fakes import FakeCodec, png
-from tests.service.server import metric, running, serving, wait_until
+from tests.service.server import metric, running, serving
 
 
 def test_the_service_listens_while_it_loads_and_is_ready_only_after_a_round_trip() -> None:

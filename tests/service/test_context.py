@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from model.types import Pixels
 from service import logs
+from tests.effort import wait_until
 from tests.service.fakes import FakeCodec, png
-from tests.service.server import metric, serving, wait_until
+from tests.service.server import metric, serving
 
 PROBLEM = "application/problem+json"
 

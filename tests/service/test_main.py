@@ -25,9 +25,9 @@ from service.__main__ import (
 )
 from service.app import create_app
 from service.settings import Settings
-from tests.effort import PATIENCE
+from tests.effort import PATIENCE, wait_until
 from tests.service.fakes import FakeCodec, png
-from tests.service.server import running, wait_until
+from tests.service.server import running
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,8 +11,9 @@ from service.app import create_app
 from service.models import load_codecs
 from service.settings import Settings
 from tests.conftest import picture
+from tests.effort import wait_until
 from tests.service.fakes import pixels, png
-from tests.service.server import running, wait_until
+from tests.service.server import running
 
 
 def test_a_picture_goes_through_a_real_codec_and_damage_to_its_file_is_refused(tiny_dir: Path) -> None:

@@ -13,8 +13,7 @@ from service import logs, problems
 from service.gate import Gate
 from service.problems import ProblemError
 from service.worker import BEAT, Worker
-from tests.effort import PATIENCE
-from tests.service.server import wait_until
+from tests.effort import PATIENCE, wait_until
 
 
 @pytest.fixture
