@@ -1,9 +1,9 @@
 """Checkpoint files to codecs.
 
 A checkpoint NAME is two files in a folder of checkpoints, or in a folder there: `NAME.safetensors`, the tensors of
-`model.freeze.freeze` with the config in its metadata, and `NAME.json`, the card: the weights' SHA-256, a golden
-vector, and where the checkpoint comes from. The first 8 hexadecimal digits of the SHA-256 are the model id that
-files carry.
+`model.profiles.export.quantise` with the config in its metadata, and `NAME.json`, the card: the weights' SHA-256, a
+golden vector, and where the checkpoint comes from. The first 8 hexadecimal digits of the SHA-256 are the model id
+that files carry.
 """
 
 import base64

@@ -22,7 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import NoReturn, Protocol
 
-from model import bitstream
+from model.container import format as file_format
 from model.errors import (
     CheckpointError,
     CheckpointNotFoundError,
@@ -151,7 +151,7 @@ def _add_codec(parser: argparse.ArgumentParser) -> None:
 
 
 def _compress(args: argparse.Namespace, checkpoints: Checkpoints | None) -> int:
-    from model.images import read_image
+    from model.images.files import read_image
 
     _check_output(args)
     data = _read(args.input)
@@ -172,27 +172,28 @@ def _compress(args: argparse.Namespace, checkpoints: Checkpoints | None) -> int:
 
 
 def _decompress(args: argparse.Namespace, checkpoints: Checkpoints | None) -> int:
-    from model.images import write_image
+    from model.images.writing import write_image
 
     format = _format(args)
     _check_output(args)
     data = _read(args.input)
-    info = bitstream.inspect(data, limits=_limits(args))  # refuses what is damaged before the slow imports
+    info = file_format.inspect(data, limits=_limits(args))  # refuses what is damaged before the slow imports
     array = _load(args, checkpoints, info=info).decode(data)
     _write(args.output, write_image(array, format=format))
     return 0
 
 
 def _importance_map(args: argparse.Namespace, checkpoints: Checkpoints | None) -> int:
-    from model.images import read_image, write_image
+    from model.images.files import read_image
+    from model.images.writing import write_image
 
     format = _format(args)
     _check_output(args)
     data = _read(args.input)
-    if data.startswith(bitstream.MAGIC):
+    if data.startswith(file_format.MAGIC):
         if args.quality is not None:
             raise _Usage("--quality is for pictures; a .cwic file has its own")
-        info = bitstream.inspect(data, limits=_limits(args))
+        info = file_format.inspect(data, limits=_limits(args))
         array = _load(args, checkpoints, info=info).importance_map(data)
     else:
         picture = read_image(data, limits=_limits(args)).array
@@ -203,7 +204,7 @@ def _importance_map(args: argparse.Namespace, checkpoints: Checkpoints | None) -
 
 def _inspect(args: argparse.Namespace, checkpoints: Checkpoints | None) -> int:
     del checkpoints  # needs none
-    info = bitstream.inspect(_read(args.input))
+    info = file_format.inspect(_read(args.input))
     facts = dataclasses.asdict(info) | {"bpp": round(info.bpp, 4)}
     if args.json:
         text = json.dumps(facts, indent=2)

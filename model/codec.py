@@ -7,13 +7,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model import bitstream, lossless
-from model.bitstream import QUALITY_STEPS, Container, SectionType
-from model.coding import SymbolCoder
 from model.config import BLOCK, CodecConfig
-from model.entropy import Encoder, Sink, SymbolTables
+from model.container import format as file_format
+from model.container import lossless
+from model.container.format import QUALITY_STEPS, Container, SectionType
+from model.context.coder import SymbolCoder
+from model.entropy.range_coder import Encoder, Sink
+from model.entropy.tables import SymbolTables
 from model.errors import HeaderError, NoImportanceMapError, ParameterError, WrongModelError
-from model.profiles import transforms_of
+from model.profiles.registry import transforms_of
 from model.types import DEFAULT_QUALITY, Check, FileInfo, Limits, ModelInfo, Pixels, unchecked
 
 _BAND_PIXELS = 1_500_000  # pictures are transformed in bands of about this size, to bound memory
@@ -37,7 +39,7 @@ class Codec:
         *,
         limits: Limits,
     ) -> None:
-        """Take the tensors that `model.freeze.freeze` made, onto the device and into the dtype of `info`."""
+        """Take the tensors of `model.profiles.export.quantise`, onto the device and into the dtype of `info`."""
         self.config = config
         self.limits = limits
         self._info = info
@@ -103,7 +105,7 @@ class Codec:
 
     def decode_batch(self, files: Sequence[bytes], *, check: Check = unchecked) -> list[Pixels]:
         """As `decode`, for files of one size and quality at once; each picture has the codes it has on its own."""
-        containers = [bitstream.unpack(data, limits=self.limits) for data in files]
+        containers = [file_format.unpack(data, limits=self.limits) for data in files]
         if len({(c.width, c.height, c.quality, c.profile) for c in containers}) != 1:
             raise ParameterError("files of a batch must have one size, quality and profile")
         height, width = containers[0].height, containers[0].width
@@ -122,7 +124,7 @@ class Codec:
 
     def decode_codes(self, data: bytes, *, limits: Limits | None = None) -> tuple[Tensor, Tensor]:
         """A file's levels, int64 [1, rows, columns], and codes, int64 [channels, h, w]: equal on every machine."""
-        container = bitstream.unpack(data, limits=limits or self.limits)
+        container = file_format.unpack(data, limits=limits or self.limits)
         with torch.inference_mode():
             levels, codes = self._decode_codes([container], check=unchecked)
         return levels[0].cpu(), codes[0].cpu()
@@ -140,7 +142,7 @@ class Codec:
         """
         with torch.inference_mode():
             if isinstance(source, bytes):
-                container = bitstream.unpack(source, limits=self.limits)
+                container = file_format.unpack(source, limits=self.limits)
                 self._check_model(container)
                 height, width = container.height, container.width
                 levels = self._decode_maps([container], check=check)
@@ -157,7 +159,7 @@ class Codec:
 
     def kept_codes(self, data: bytes) -> int:
         """How many codes a file keeps under its mask: raw bits, where codes are binary. 0 for a stored picture."""
-        container = bitstream.unpack(data, limits=self.limits)
+        container = file_format.unpack(data, limits=self.limits)
         if container.profile == "stored":
             return 0
         self._check_model(container)
@@ -167,12 +169,12 @@ class Codec:
 
     def inspect(self, data: bytes) -> FileInfo:
         """The facts of a file's header; every checksum is verified, nothing is decoded. Raises FileError."""
-        return bitstream.inspect(data)
+        return file_format.inspect(data)
 
     def _check_picture(self, array: Pixels) -> None:
         if array.ndim != 3 or array.shape[2] not in (3, 4) or array.dtype != np.uint8 or not array.size:
             raise ParameterError(f"expected uint8 HxWx3 or HxWx4, got {array.dtype} {array.shape}")
-        bitstream.check_size(array.shape[1], array.shape[0], limits=self.limits)
+        file_format.check_size(array.shape[1], array.shape[0], limits=self.limits)
 
     def _check_model(self, container: Container) -> None:
         if container.profile == "stored":
@@ -278,7 +280,7 @@ class Codec:
         alpha = {} if channels == 3 else {SectionType.ALPHA: lossless.pack(array[..., 3:])}
         coded = {SectionType.MAP: payloads[0], **alpha}
         coded |= {SectionType.CODES + k: payload for k, payload in enumerate(payloads[1:])}
-        file = bitstream.pack(
+        file = file_format.pack(
             Container(
                 width=width,
                 height=height,
@@ -293,7 +295,7 @@ class Codec:
         samples = lossless.pack_below(array[..., :3], limit=len(file))
         if samples is None:
             return file
-        stored = bitstream.pack(
+        stored = file_format.pack(
             Container(
                 width=width,
                 height=height,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from model.errors import CheckpointFormatError
 
 BLOCK = 8  # pixels between two codes, in each direction
+LEVEL_SCALE = 8  # networks see importance levels from their centre, divided by this
 MAX_GROUPS = 32  # of channels; what the container has section types for
 
 

@@ -9,7 +9,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from model.images import MEDIA_TYPES, formats_for, read_image, write_image
+from model.images.files import read_image
+from model.images.writing import MEDIA_TYPES, formats_for, write_image
 from model.types import PictureCodec
 from service import openapi, problems
 from service.engine import Engine, Job

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from model.images import MEDIA_TYPES
+from model.images.writing import MEDIA_TYPES
 from service import problems
 from service.problems import Kind, Problem
 

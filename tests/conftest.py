@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, settings
 from model.checkpoints import available, load_codec, save_checkpoint
 from model.codec import Codec
 from model.config import CodecConfig, Cvpr2018Config, CwicConfig
-from model.cvpr2018_network import Cvpr2018Network
-from model.cwic_network import CwicNetwork
-from model.freeze import freeze, logistic_tables
+from model.profiles.cvpr2018.network import Cvpr2018Network
+from model.profiles.cwic.network import CwicNetwork
+from model.profiles.export import logistic_tables, quantise
 from model.types import Pixels
 
 # Hypothesis by itself fails a test for one example of 200 ms, or for a slow draw.
@@ -57,7 +57,7 @@ def paper_network(config: Cvpr2018Config) -> Cvpr2018Network:
 def save_network(network: CwicNetwork | Cvpr2018Network, folder: Path, name: str) -> Path:
     """Write a network as a checkpoint with the tables that it assumes; the folder."""
     map_tables, code_tables = logistic_tables(), logistic_tables(binary=isinstance(network, Cvpr2018Network))
-    tensors = freeze(network, map_tables=map_tables, code_tables=code_tables)
+    tensors = quantise(network, map_tables=map_tables, code_tables=code_tables)
     save_checkpoint(tensors, network.config, folder / name, card={})
     return folder
 

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.codec import Codec
-from model.entropy import Bits, Index, SymbolTables
-from model.freeze import calibrated_tables
+from model.entropy.fit import calibrated_tables
+from model.entropy.range_coder import Bits, Index
+from model.entropy.tables import SymbolTables
 from model.types import Pixels
 
 
@@ -17,7 +18,7 @@ class DecisionCounter:
     def __init__(self) -> None:
         self._counts: dict[SymbolTables, NDArray[np.int64]] = {}
 
-    def decide(self, bits: Bits | None, tables: SymbolTables, row: Index, column: Index) -> Bits:
+    def code_bits(self, bits: Bits | None, tables: SymbolTables, row: Index, column: Index) -> Bits:
         """Count decisions."""
         assert bits is not None
         counts = self._counts.setdefault(tables, np.zeros((*tables.floats.shape, 2), np.int64))
@@ -25,7 +26,7 @@ class DecisionCounter:
         counts += np.bincount(cell, minlength=counts.size).reshape(counts.shape)
         return bits
 
-    def fair(self, bits: Bits | None, count: int) -> Bits:
+    def code_bypass(self, bits: Bits | None, count: int) -> Bits:
         """Pass over open decisions."""
         assert bits is not None
         assert bits.size == count

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from model.config import Cvpr2018Config
-from model.cvpr2018_network import Cvpr2018Network
+from model.profiles.cvpr2018.network import Cvpr2018Network
 from training.config import Stage, TrainConfig, scheduled
 from training.data import PicturePool
 from training.klt import block_samples

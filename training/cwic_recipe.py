@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.config import CwicConfig
-from model.cwic import lambda_at
-from model.cwic_network import CwicNetwork
+from model.profiles.cwic.network import CwicNetwork
+from model.profiles.cwic.transforms import lambda_at
 from training.config import Stage, TrainConfig
 from training.data import PicturePool
 from training.klt import block_samples, principal_components

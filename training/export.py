@@ -13,9 +13,9 @@ import numpy as np
 
 from model.checkpoints import load_codec, save_checkpoint
 from model.codec import Codec
-from model.entropy import SymbolTables
+from model.entropy.tables import SymbolTables
 from model.errors import CheckpointFormatError
-from model.freeze import freeze, logistic_tables
+from model.profiles.export import logistic_tables, quantise
 from model.types import Pixels
 from training.calibrate import fit_tables
 from training.config import TrainConfig, read_config
@@ -75,7 +75,7 @@ def export(config: TrainConfig, *, weights: Path, to: Path, note: str = "") -> N
         "licence": "Apache-2.0",
     }
     to.parent.mkdir(parents=True, exist_ok=True)
-    tensors = freeze(network, map_tables=map_tables, code_tables=code_tables)
+    tensors = quantise(network, map_tables=map_tables, code_tables=code_tables)
     info = save_checkpoint(tensors, config.codec, to, card=card)
     codec = load_codec(to.name, model_dir=to.parent)
     curve = _curve(codec, [p.array[:_SIDE, :_SIDE] for p in load_pictures(config.val_files).pictures])
@@ -86,7 +86,7 @@ def export(config: TrainConfig, *, weights: Path, to: Path, note: str = "") -> N
 def fitted_tables(network: AnyNetwork, config: TrainConfig) -> tuple[SymbolTables, SymbolTables]:
     """Probability tables for the importance map and for the codes, fitted to training pictures."""
     map_prior, code_prior = logistic_tables(), logistic_tables(binary=config.codec.alphabet == (0, 1))
-    tensors = freeze(network, map_tables=map_prior, code_tables=code_prior)
+    tensors = quantise(network, map_tables=map_prior, code_tables=code_prior)
     with tempfile.TemporaryDirectory() as folder:
         save_checkpoint(tensors, config.codec, Path(folder) / "prior", card={})
         codec = load_codec("prior", model_dir=Path(folder))

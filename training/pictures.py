@@ -9,7 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from model.errors import BrokenImageError, CwicError, ParameterError
-from model.images import read_image
+from model.images.files import read_image
 from model.types import Limits, Pixels
 
 MAX_BROKEN_SHARE = 0.05
@@ -60,7 +60,7 @@ def read_rgb(path: Path, *, limits: Limits | None = None) -> Pixels:
     """The picture in a file as [H, W, 3]; any error's message names the file.
 
     Raises:
-        InputError: as `model.images.read_image`.
+        InputError: as `model.images.files.read_image`.
         BrokenImageError: also for a file that the system will not read.
     """
     try:

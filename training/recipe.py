@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from model.config import CodecConfig, Cvpr2018Config, CwicConfig
-from model.cvpr2018_network import Cvpr2018Network
-from model.cwic_network import CwicNetwork
+from model.profiles.cvpr2018.network import Cvpr2018Network
+from model.profiles.cwic.network import CwicNetwork
 from training.config import Stage
 from training.data import PicturePool
 from training.team import Team

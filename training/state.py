@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from model.config import CodecConfig
 from model.errors import CheckpointFormatError
-from model.freeze import thaw
+from model.profiles.export import dequantise
 
 STATE = "state.safetensors"
 WEIGHTS = "weights.safetensors"
@@ -104,7 +104,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Progress]:
 def read_weights(path: Path) -> dict[str, Tensor]:
     """A network's float weights by name, of a run's weights or of an exported checkpoint; raises as above."""
     tensors, metadata = _read(path)
-    return thaw(tensors, CodecConfig.from_json(metadata["config"])) if "config" in metadata else tensors
+    return dequantise(tensors, CodecConfig.from_json(metadata["config"])) if "config" in metadata else tensors
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

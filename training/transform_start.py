@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.config import BLOCK
-from model.cvpr2018 import Decoder, Encoder, ReleasedResidualBlock
+from model.profiles.cvpr2018.transforms import Decoder, Encoder, ReleasedResidualBlock
 from training.klt import principal_components
 
 SUB = 4  # pixels across that one position at quarter resolution stands for

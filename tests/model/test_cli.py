@@ -14,9 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model import bitstream, cli
+from model import cli
+from model.container import format as file_format
 from model.errors import CheckpointNotFoundError, ParameterError, SelfTestError, WrongModelError
-from model.images import read_image, write_image
+from model.images.files import read_image
+from model.images.writing import write_image
 from model.types import DEFAULT_QUALITY, Check, FileInfo, Limits, ModelInfo, PictureCodec, Pixels, unchecked
 
 PICTURE = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
@@ -26,10 +28,10 @@ ROOT = Path(__file__).parents[2]
 def packed(array: Pixels, *, model_id: str = "") -> bytes:
     """A sound .cwic file whose payloads are plain samples; of no checkpoint (stored) or of one."""
     height, width, channels = array.shape
-    kind = bitstream.SectionType
+    kind = file_format.SectionType
     rgb = array[..., :3].tobytes()
     sections = {kind.MAP: b"map", kind.CODES: rgb} if model_id else {kind.STORED: rgb}
-    container = bitstream.Container(
+    container = file_format.Container(
         width=width,
         height=height,
         profile="cwic" if model_id else "stored",
@@ -38,7 +40,7 @@ def packed(array: Pixels, *, model_id: str = "") -> bytes:
         has_alpha=channels == 4,
         sections=sections | ({kind.ALPHA: array[..., 3].tobytes()} if channels == 4 else {}),
     )
-    return bitstream.pack(container)
+    return file_format.pack(container)
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class FakeCodec:
 
     def decode(self, data: bytes, *, check: Check = unchecked) -> Pixels:
         check()
-        file = bitstream.unpack(data, limits=Limits())
+        file = file_format.unpack(data, limits=Limits())
         if file.model_id not in (bytes(4), bytes.fromhex(self.model_id)):
             raise WrongModelError(f"made with {file.model_id.hex()}, not with {self.model_id}")
         planes = [np.frombuffer(payload, np.uint8) for payload in file.sections.values() if payload != b"map"]
@@ -89,7 +91,7 @@ class FakeCodec:
         return int(height * width)
 
     def inspect(self, data: bytes) -> FileInfo:
-        return bitstream.inspect(data)
+        return file_format.inspect(data)
 
 
 @dataclass

@@ -10,11 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model import bitstream
 from model.checkpoints import load_codec
 from model.codec import Codec
 from model.config import PROFILES
-from model.entropy import Sink
+from model.container import format as file_format
+from model.entropy.range_coder import Sink
 from model.errors import (
     FileError,
     HeaderError,
@@ -58,7 +58,7 @@ def at(codec: Codec, quality: float) -> float | None:
 
 def changed(file: bytes, **facts: object) -> bytes:
     """A file whose header says something else, under a right checksum."""
-    return bitstream.pack(replace(bitstream.unpack(file, limits=Limits()), **facts))  # type: ignore[arg-type]
+    return file_format.pack(replace(file_format.unpack(file, limits=Limits()), **facts))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -226,7 +226,7 @@ def test_every_bit_flip_of_a_small_file_is_refused(any_codec: Codec) -> None:
 @given(data=st.data())
 @settings(max_examples=40)
 def test_payloads_behind_right_checksums_never_crash(any_codec: Codec, data: st.DataObject) -> None:
-    container = bitstream.unpack(
+    container = file_format.unpack(
         any_codec.encode(picture(40, 56), quality=at(any_codec, 70)), limits=Limits()
     )
     kind = data.draw(st.sampled_from([kind for kind, payload in container.sections.items() if payload]))
@@ -236,7 +236,7 @@ def test_payloads_behind_right_checksums_never_crash(any_codec: Codec, data: st.
     sections = {**container.sections, kind: bytes(payload)}
     hostile = replace(container, sections=sections)
     try:
-        assert any_codec.decode(bitstream.pack(hostile)).shape == (40, 56, 3)
+        assert any_codec.decode(file_format.pack(hostile)).shape == (40, 56, 3)
     except InputError:
         pass
 
@@ -288,7 +288,7 @@ def test_files_say_which_profile_made_them_and_what_its_lowest_level_is(any_code
 def test_headers_that_contradict_the_model_are_refused_before_a_payload_is_read(any_codec: Codec) -> None:
     config = any_codec.config
     file = any_codec.encode(picture(40, 56), quality=at(any_codec, 1))
-    garbage = dict.fromkeys(bitstream.unpack(file, limits=Limits()).sections, b"\xff" * 9)
+    garbage = dict.fromkeys(file_format.unpack(file, limits=Limits()).sections, b"\xff" * 9)
     other_profile = next(name for name in PROFILES if name != config.profile)
     for facts in ({"profile": other_profile}, {"lowest_level": 1 - config.lowest_level}):
         hostile = changed(file, **facts, sections=garbage)
@@ -315,7 +315,7 @@ def test_a_quality_is_refused_where_there_is_none_to_choose(tiny_2018_codec: Cod
 
 def test_a_quality_in_a_file_of_one_rate_is_refused(tiny_2018_codec: Codec) -> None:
     file = tiny_2018_codec.encode(picture(40, 56))
-    for quality in (1, bitstream.QUALITY_STEPS):
+    for quality in (1, file_format.QUALITY_STEPS):
         for read in (tiny_2018_codec.decode, tiny_2018_codec.importance_map, tiny_2018_codec.inspect):
             with pytest.raises(HeaderError, match=f"quality {quality} "):
                 read(changed(file, quality=quality))
@@ -346,7 +346,7 @@ def test_a_picture_of_empty_places_only_has_no_codes(tmp_path: Path) -> None:
     assert not codes.any()
     assert not codec.importance_map(file).any()
     assert np.array_equal(codec.decode(file), codec.decode(codec.encode(picture(100, 60, seed=1))))
-    sections = bitstream.unpack(file, limits=Limits()).sections
+    sections = file_format.unpack(file, limits=Limits()).sections
     for hidden in (b"\x01", b"\0\0\0\0", b"\xff" * 20):
         with pytest.raises(PayloadError):
             codec.decode(changed(file, sections={**sections, 17: hidden}))

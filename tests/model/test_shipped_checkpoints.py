@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from model import bitstream
 from model.checkpoints import DEFAULT_MODEL_DIR, available, load_codec
 from model.codec import Codec
+from model.container import format as file_format
 from model.types import Pixels
 from tests.photo import photo_jpeg, pixels_of
 
@@ -57,11 +57,11 @@ def test_golden_files_decode_to_the_same_codes(codecs: dict[str, Codec], name: s
     data = (GOLDEN / name).read_bytes()
     by_id = {codec.info.model_id: codec for codec in codecs.values()}
     expected = json.loads((GOLDEN / "codes.json").read_text())[name]
-    assert codes_digest(by_id[bitstream.inspect(data).model_id], data) == expected
+    assert codes_digest(by_id[file_format.inspect(data).model_id], data) == expected
 
 
 def test_every_checkpoint_has_golden_files(codecs: dict[str, Codec]) -> None:
-    ids = {bitstream.inspect(path.read_bytes()).model_id for path in GOLDEN.glob("*.cwic")}
+    ids = {file_format.inspect(path.read_bytes()).model_id for path in GOLDEN.glob("*.cwic")}
     assert ids == {codec.info.model_id for codec in codecs.values()}
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.images import MEDIA_TYPES
+from model.images.writing import MEDIA_TYPES
 from service.schemas import DecompressQuery, PictureFormat
 from tests.effort import PATIENCE
 from tests.service.fakes import FakeCodec, picture_array, pixels, png

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from model.config import Cvpr2018Config
-from model.cvpr2018 import Decoder, Encoder
-from model.operators import binarize
+from model.profiles.cvpr2018.operators import binarize
+from model.profiles.cvpr2018.transforms import Decoder, Encoder
 from tests.conftest import picture
 from training.metrics import psnr_of_mse
 from training.transform_start import (

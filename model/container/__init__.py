@@ -1,0 +1,1 @@
+"""The .cwic file: bytes only, no torch and no pictures."""

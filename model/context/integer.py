@@ -1,0 +1,207 @@
+"""The context models in integers: the same numbers on every device, batch, thread count and torch version.
+
+Weights are integers of 16 bits with one power-of-two exponent per layer, activations integers of at most 14
+bits. Every product and every partial sum is an integer that the floating-point type holds exactly, so that the
+order of summation does not matter: float64 up to 2^53, which always suffices; on a CPU float32 up to 2^24, which
+is several times as fast, after splitting the weights into digits until the largest sum that can occur fits.
+Rescaling multiplies by powers of two and floors.
+
+Only the positions of the current pass that have codes under the mask are computed, each from the rows that its
+taps pick out of a padded plane: gathers and matrix products, no convolution algorithm to depend on.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from model.context.passes import REACH, GroupSpec, Tap, seen_taps
+from model.entropy.tables import FRACTIONS, SCALE_ZERO, SCALES, SCALES_PER_OCTAVE
+
+ACTIVATION_ONE = 256
+WEIGHT_MAX = (1 << 15) - 1
+HIDDEN_MAX = (1 << 13) - 1  # largest activation of a hidden layer
+FLOAT32_EXACT = 1 << 24
+_CHUNK = 8192  # positions computed at once, to bound memory
+_MAX_DIGITS = 3
+_MEAN_LIMIT = 1 << 20
+
+ALL_TAPS: tuple[Tap, ...] = tuple(
+    (dy, dx) for dy in range(-REACH, REACH + 1) for dx in range(-REACH, REACH + 1)
+)
+NEAR_TAPS: tuple[Tap, ...] = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """Integer activations of a batch of grids as padded rows, float32 [B * (h + 2 R) * (w + 2 R), C], exact.
+
+    Attributes:
+        rows: the activations, zero outside the grids.
+        stride: rows from one grid line to the next.
+    """
+
+    rows: Tensor
+    stride: int
+
+    @classmethod
+    def of(cls, values: Tensor) -> "Plane":
+        """Of integer values [B, C, h, w]."""
+        padded = functional.pad(values.float(), (REACH,) * 4).permute(0, 2, 3, 1)
+        return cls(padded.reshape(-1, values.shape[1]).contiguous(), padded.shape[2])
+
+    def gather(self, centres: Tensor, taps: Sequence[Tap]) -> Tensor:
+        """The activations at all taps around each centre row, float32 [N, len(taps), C]."""
+        offsets = torch.tensor([dy * self.stride + dx for dy, dx in taps], device=centres.device)
+        index = (centres[:, None] + offsets).reshape(-1)
+        return self.rows.index_select(0, index).reshape(len(centres), len(taps), -1)
+
+
+def padded_rows(positions: Tensor, height: int, width: int) -> Tensor:
+    """The rows of a Plane that flat positions in [B, height, width] stand in."""
+    line, column = positions // width, positions % width
+    line = line + 2 * REACH * (line // height) + REACH
+    return line * (width + 2 * REACH) + column + REACH
+
+
+class ExactLinear:
+    """A matrix product of integers, exact whatever the order of summation."""
+
+    def __init__(self, weight: Tensor, *, largest: int, device: torch.device) -> None:
+        """Take integer weights [K, N] and the largest magnitude of an activation."""
+        self._weight = weight.to(device).double()
+        self._digits = _split(self._weight, largest) if device.type == "cpu" else None
+
+    def add_to(self, sums: Tensor, x: Tensor) -> Tensor:
+        """Add the product of integer activations, float32 [M, K], to sums, float64 [M, N], in place."""
+        if self._digits is None or not _float32_is_exact():
+            return sums.addmm_(x.double(), self._weight)
+        base, digits = self._digits
+        for power, digit in enumerate(digits):
+            sums.add_(x @ digit, alpha=base**power)
+        return sums
+
+
+def _float32_is_exact() -> bool:
+    """Whether the process leaves float32 products alone, or lets torch round their factors."""
+    try:
+        return torch.get_float32_matmul_precision() == "highest"
+    except RuntimeError:  # set through the newer interface; its answers are not comparable
+        return False
+
+
+def _split(weight: Tensor, largest: int) -> tuple[int, list[Tensor]] | None:
+    """Weights as float32 digits and their base, so that no sum leaves what float32 holds exactly; else None."""
+    for count in range(1, _MAX_DIGITS + 1):
+        base = 1 << -(-16 // count)
+        digits = [weight]
+        for _ in range(count - 1):
+            low = torch.remainder(digits[-1] + base // 2, base) - base // 2
+            digits[-1:] = [low, (digits[-1] - low) / base]
+        if max(float(digit.abs().sum(0).max()) for digit in digits) * largest < FLOAT32_EXACT:
+            return base, [digit.float() for digit in digits]
+    return None
+
+
+class IntegerGroup:
+    """One group's context model in integers. Frozen after construction."""
+
+    def __init__(
+        self, spec: GroupSpec, weights: Mapping[str, Tensor], *, largest: int, device: torch.device
+    ) -> None:
+        """Take the integers of `model.profiles.export.quantise_group`, and the largest magnitude of an input."""
+        self.spec = spec
+        size, width = spec.size, spec.width
+        self._rescale = {
+            name: 2.0 ** -int(weights[f"{name}.exponent"]) for name in ("first", "linear", "hidden", "out")
+        }
+        bias = {name: t.to(device).double() for name, t in weights.items() if name.endswith(".bias")}
+        self._first_bias, self._local_bias = bias["side.bias"] + bias["previous.bias"], bias["local.bias"]
+        self._hidden_bias, self._out_bias = bias["hidden.bias"], bias["out.bias"]
+
+        def linear(weight: Tensor, largest: int = largest) -> ExactLinear:
+            return ExactLinear(weight.reshape(-1, weight.shape[-1]), largest=largest, device=device)
+
+        self._hidden = linear(weights["hidden.weight"].T, HIDDEN_MAX)
+        self._out = linear(weights["out.weight"].T, HIDDEN_MAX)
+        # [out, in, rows, columns] -> [taps, in, out]: the order in which Plane.gather lays out its columns
+        self._side = linear(weights["side.weight"].permute(2, 3, 1, 0))
+        previous = weights["previous.weight"].permute(2, 3, 1, 0).reshape(9, 2, -1, width)
+        self._previous = [linear(part) for part in torch.split(previous, list(spec.previous), 2)]
+        local = weights["local.weight"].permute(2, 3, 1, 0).reshape(len(ALL_TAPS), 2 * size, width)
+        mean = weights["linear.weight"].permute(2, 3, 1, 0).reshape(len(ALL_TAPS), size + 1, size)
+        self._taps = [seen_taps(spec.pattern, step) for step in range(spec.passes)]
+        rows = [[ALL_TAPS.index(tap) for tap in taps] for taps in self._taps]
+        self._local = [linear(local[r]) for r in rows]
+        self._mean = [linear(mean[r, :size]) for r in rows]
+        self._mean_inside = [linear(mean[r, size]) for r in rows]
+
+    def predict(
+        self,
+        step: int,
+        centres: Tensor,
+        *,
+        side: Plane,
+        previous: Sequence[Plane],
+        local: Plane,
+        inside: Plane,
+    ) -> tuple[Tensor, Tensor]:
+        """Mean (in 1 / FRACTIONS) and scale index of the codes at some positions, each int32 [N, size].
+
+        Args:
+            step: pass that the positions belong to.
+            centres: their rows in the planes, int64 [N].
+            side: side planes.
+            previous: activations of the earlier groups.
+            local: activations of this group's codes, zero where not coded yet.
+            inside: `inside_plane` of the grid.
+        """
+        if not len(centres):
+            empty = torch.empty(0, self.spec.size, dtype=torch.int32, device=centres.device)
+            return empty, empty
+        chunks = [
+            self._predict_chunk(step, chunk, side, previous, local, inside)
+            for chunk in torch.split(centres, _CHUNK)
+        ]
+        return torch.cat([mean for mean, _ in chunks]), torch.cat([scale for _, scale in chunks])
+
+    def _predict_chunk(
+        self, step: int, centres: Tensor, side: Plane, previous: Sequence[Plane], local: Plane, inside: Plane
+    ) -> tuple[Tensor, Tensor]:
+        count, size = len(centres), self.spec.size
+        sums = self._first_bias.repeat(count, 1)
+        self._side.add_to(sums, side.gather(centres, ALL_TAPS).flatten(1))
+        for plane, product in zip(previous, self._previous, strict=True):
+            product.add_to(sums, plane.gather(centres, NEAR_TAPS).flatten(1))
+        mean = torch.zeros(count, size, dtype=torch.float64, device=centres.device)
+        if self._taps[step]:
+            seen = local.gather(centres, self._taps[step])
+            self._local[step].add_to(sums.add_(self._local_bias), seen.flatten(1))
+            self._mean[step].add_to(mean, seen[..., :size].flatten(1))
+            self._mean_inside[step].add_to(mean, inside.gather(centres, self._taps[step]).flatten(1))
+            mean.mul_(self._rescale["linear"] * FRACTIONS).add_(0.5).floor_()
+        hidden = self._hidden.add_to(self._hidden_bias.repeat(count, 1), self._activate(sums, "first"))
+        out = self._out.add_to(self._out_bias.repeat(count, 1), self._activate(hidden, "hidden"))
+        offset, log_scale = torch.split(out.mul_(self._rescale["out"]), size, 1)
+        mean.add_(torch.floor(offset * FRACTIONS + 0.5))
+        scale = torch.floor(log_scale * SCALES_PER_OCTAVE + 0.5) + SCALE_ZERO
+        return mean.clamp_(-_MEAN_LIMIT, _MEAN_LIMIT).int(), scale.clamp_(0, SCALES - 1).int()
+
+    def _activate(self, sums: Tensor, layer: str) -> Tensor:
+        """The next layer's input, float32; overwrites the sums."""
+        return sums.mul_(self._rescale[layer] * ACTIVATION_ONE).floor_().clamp_(0, HIDDEN_MAX).float()
+
+
+def inside_plane(batch: int, height: int, width: int, *, device: torch.device) -> Plane:
+    """Ones inside the grid."""
+    return Plane.of(torch.ones(batch, 1, height, width, device=device))
+
+
+def code_activations(codes: Tensor, saturation: Tensor) -> Tensor:
+    """Codes [N, C] as activations, linear and saturated, float32 [N, 2 C].
+
+    `saturation` is the checkpoint's table of the codes from -L to L, int16 [2 L + 1].
+    """
+    return torch.cat([codes, saturation[codes + len(saturation) // 2]], 1).float()

@@ -1,0 +1,1 @@
+"""Symbols to bits and back, from integer probabilities: numpy and a range coder, no torch."""

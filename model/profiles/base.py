@@ -1,0 +1,52 @@
+"""The pixel path of a codec, whatever its profile: pictures to what is coded, and codes to pictures."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from model.config import LEVEL_SCALE, CodecConfig
+
+
+def level_plane(levels: Tensor, config: CodecConfig) -> Tensor:
+    """Levels as networks see them, about -1..1 where there are 16."""
+    return (levels - config.level_centre) / LEVEL_SCALE
+
+
+class Transforms(nn.Module):
+    """Analysis and synthesis of one profile.
+
+    Attributes:
+        full_precision: names of the parameters that a checkpoint keeps in float32.
+        analysis_margin: pixels around a place that can change what the analysis computes there, in whole cells.
+        synthesis_margin: the same for the synthesis.
+    """
+
+    full_precision: ClassVar[frozenset[str]] = frozenset()
+    analysis_margin: int
+    synthesis_margin: int
+
+    def analyse(self, x: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+        """What the coder takes.
+
+        Args:
+            x: RGB in -0.5..0.5, float32 [B, 3, H, W], H and W multiples of the profile's cell.
+            quality: 0..1, float64 [1, 1, 1, 1].
+
+        Returns:
+            Values whose nearest integers are symbols, float32 [B, channels, H/8, W/8], and levels,
+            int64 [B, 1, H/cell, W/cell].
+        """
+        raise NotImplementedError
+
+    def synthesise(self, codes: Tensor, levels: Tensor, quality: Tensor) -> Tensor:
+        """The picture, RGB about 0..1, float32 [B, 3, H, W], of the coder's integers; shapes as in `analyse`."""
+        raise NotImplementedError
+
+    def symbol_weight(self) -> Tensor | None:
+        """Bits that a squared error of 1 in a symbol is worth, [channels]; None where symbols are not chosen."""
+        return None
+
+    def run_in(self, dtype: torch.dtype) -> None:
+        """Use another precision for the convolutions that may have it."""
+        raise NotImplementedError

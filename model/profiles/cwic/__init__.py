@@ -1,0 +1,1 @@
+"""The default profile: a block transform with a learned branch, codes of many levels, one for all rates."""

@@ -1,0 +1,98 @@
+"""TIFF directories: what decodes in time is left alone, what would not is refused before anything is decoded."""
+
+import struct
+import zlib
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.errors import BrokenImageError
+from model.images.files import read_image
+from model.images.tiff import check_tiff
+from model.types import Limits
+from tests.effort import counted_calls
+
+BYTE, SHORT, LONG, RATIONAL = 1, 3, 4, 5
+SIZES = {BYTE: "B", SHORT: "H", LONG: "I", RATIONAL: "Q"}
+Tag = tuple[int, int, list[int]]
+
+
+def tiff(tags: list[Tag], pixels: bytes = b"", *, order: str = "<") -> bytes:
+    """A file with one directory; the value -1 stands for where `pixels` begin."""
+    start = 8 + 2 + 12 * len(tags) + 4
+    start += sum(len(v) * struct.calcsize(SIZES[t]) for _, t, v in tags)
+    entries, values, at = b"", b"", 8 + 2 + 12 * len(tags) + 4
+    for tag, kind, given in tags:
+        packed = struct.pack(f"{order}{len(given)}{SIZES[kind]}", *(start if v == -1 else v for v in given))
+        entries += struct.pack(f"{order}HHI", tag, kind, len(given))
+        if len(packed) <= 4:
+            entries += packed.ljust(4, b"\0")
+        else:
+            entries += struct.pack(f"{order}I", at + len(values))
+            values += packed
+        if len(packed) <= 4:
+            values += bytes(len(packed))
+    head = b"II*\0" if order == "<" else b"MM\0*"
+    directory = struct.pack(f"{order}H", len(tags)) + entries + struct.pack(f"{order}I", 0)
+    return head + struct.pack(f"{order}I", 8) + directory + values + pixels
+
+
+def grey(width: int, height: int, *tags: Tag) -> list[Tag]:
+    """The directory of a deflated grey picture, with more tags."""
+    fixed = {256: [width], 257: [height], 258: [8], 259: [8], 262: [1], 277: [1]}
+    return sorted([*((tag, LONG if tag < 258 else SHORT, value) for tag, value in fixed.items()), *tags])
+
+
+def tiles(width: int, height: int, size: int) -> list[Tag]:
+    return [(322, LONG, [width]), (323, LONG, [height]), (324, LONG, [-1]), (325, LONG, [size])]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_tile_may_be_larger_than_a_small_picture(order: str) -> None:
+    packed = zlib.compress(bytes([77]) * (256 * 256))
+    file = tiff(grey(20, 10, *tiles(256, 256, len(packed))), packed, order=order)
+    array = read_image(file, limits=Limits()).array
+    assert array.shape == (10, 20, 3)
+    assert (array == 77).all()
+
+
+def test_what_pillow_writes_is_read() -> None:
+    rng = np.random.default_rng(0)
+    for mode, compression in (
+        ("RGB", "raw"),
+        ("RGB", "tiff_lzw"),
+        ("L", "tiff_adobe_deflate"),
+        ("1", "group4"),
+    ):
+        file = BytesIO()
+        Image.fromarray(rng.integers(0, 255, (300, 200, 3), np.uint8)).convert(mode).save(
+            file, "TIFF", compression=compression, tiffinfo={278: 1}
+        )
+        check_tiff(file.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        (grey(16, 16, *tiles(40_000, 40_000, 99)), "tiles of 40000x40000 in a picture of 16x16"),
+        (grey(700, 700, *tiles(1, 1, 1)), "tiles of 1x1"),
+        (grey(64, 9, (273, LONG, [8] * 10), (279, LONG, [1] * 10)), "10 TIFF strips or tiles"),
+        (grey(64, 900, (273, LONG, [8] * 900), (279, LONG, [500_000] * 900)), "strips or tiles of 450000000 bytes"),
+        (grey(64, 9, (257, LONG, [9])), "tag 257 comes twice"),
+        (grey(64, 9, (322, RATIONAL, [64])), "has no whole numbers"),
+    ],
+)  # fmt: skip
+def test_more_to_decode_than_there_is_is_refused_at_once(tags: list[Tag], message: str) -> None:
+    with counted_calls() as calls, pytest.raises(BrokenImageError, match=message):
+        read_image(tiff(tags, bytes(100)), limits=Limits())
+    assert calls.count < 10_000  # nothing was decoded, and no value looked at twice
+
+
+def test_directories_that_are_cut_short_are_refused() -> None:
+    whole = tiff(grey(64, 90, (273, LONG, [-1] * 90), (279, LONG, [1] * 90)), bytes(100))
+    check_tiff(whole)
+    for length in range(8, len(whole) - 100):
+        with pytest.raises(BrokenImageError):
+            check_tiff(whole[:length])

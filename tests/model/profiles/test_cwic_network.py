@@ -1,0 +1,137 @@
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from model.checkpoints import load_codec, save_checkpoint
+from model.config import CodecConfig
+from model.context.rates import logistic_bits
+from model.errors import CheckpointFormatError
+from model.profiles.cwic.network import CwicNetwork, rate_distortion_round
+from model.profiles.cwic.transforms import dct_basis, lambda_at
+from model.profiles.export import dequantise, logistic_tables, quantise
+from tests.conftest import TINY, picture
+
+
+def batch(height: int = 64, width: int = 96) -> tuple[Tensor, Tensor]:
+    x = torch.from_numpy(picture(height, width)).permute(2, 0, 1)[None].float() / 255
+    return x, torch.full((1, 1, height // 16, width // 16), 0.6)
+
+
+def test_estimated_rates_are_those_of_real_files(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What the integer export and the range coder cost against the float model."""
+    torch.manual_seed(1)
+    network = CwicNetwork(TINY)
+    for group in (network.context.map, *network.context.groups()):
+        assert group.out.bias is not None
+        group.out.bias.data[group.spec.size :] = 2.5  # wide enough that no likelihood is at its floor
+    tables = logistic_tables()
+    path = tmp_path_factory.mktemp("rate") / "net"
+    save_checkpoint(quantise(network, map_tables=tables, code_tables=tables), TINY, path, card={})
+    codec = load_codec("net", model_dir=path.parent, device="cpu")
+    x, quality = batch(256, 320)
+    with torch.no_grad():
+        output = network(x, quality)
+    file = codec.encode((x[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy(), quality=1 + 99 * 0.6)
+    sections = {section.name: section.length * 8 / (256 * 320) for section in codec.inspect(file).sections}
+    assert sections["codes0"] + sections["codes1"] == pytest.approx(float(output.code_bpp), rel=0.02)
+    assert sections["map"] == pytest.approx(float(output.map_bpp), rel=0.05, abs=0.001)
+    decoded = torch.from_numpy(codec.decode(file).copy()).permute(2, 0, 1) / 255
+    assert (decoded - output.x_hat[0].clamp(0, 1)).abs().mean() < 0.01
+
+
+@pytest.mark.parametrize("noise", [False, True])
+def test_gradients_reach_every_parameter(noise: bool) -> None:
+    torch.manual_seed(0)
+    network = CwicNetwork(TINY)
+    for parameter in network.parameters():
+        parameter.data += 0.01 * torch.randn_like(parameter)
+    x, quality = batch()
+    output = network(x, quality, noise=noise)
+    loss = (output.x_hat - x).square().mean() * 1000 + output.code_bpp.sum() + output.map_bpp.sum()
+    loss.backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.abs().max() > 0, name
+
+
+def test_thawing_a_checkpoint_gives_the_weights_that_were_frozen() -> None:
+    torch.manual_seed(0)
+    network = CwicNetwork(TINY)
+    for parameter in network.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    tables = logistic_tables()
+    restored = dequantise(quantise(network, map_tables=tables, code_tables=tables), TINY)
+    state = network.state_dict()
+    assert set(restored) == set(state)
+    for name, tensor in state.items():
+        assert (restored[name] - tensor).abs().max() < 1e-3, name
+
+
+def test_levels_keep_the_leading_channels_and_none_is_empty() -> None:
+    network = CwicNetwork(TINY)
+    mask = network._mask(torch.tensor([1.0, 2, 3, 4]).view(1, 1, 1, 4))[0, :, 0]
+    assert mask.sum(0).tolist() == [4, 8, 12, 16]
+    assert torch.equal(mask, mask.sort(0, descending=True).values)
+
+
+def test_logistic_bits_are_those_of_the_distribution() -> None:
+    values = torch.arange(-400, 401).double()
+    for mean, log_scale in ((0.0, -3.0), (0.3, 0.0), (-7.7, 2.0), (40.4, 3.5)):
+        bits = logistic_bits(values, torch.tensor(mean), torch.tensor(log_scale))
+        assert float((2**-bits).sum()) == pytest.approx(1, abs=1e-3)
+    bounded = logistic_bits(values[398:404], torch.tensor(0.2), torch.tensor(1.0), low=-2, high=3)
+    assert float((2**-bounded).sum()) == pytest.approx(1, abs=1e-6)
+
+
+def test_rounding_saves_bits_only_where_they_cost_more_than_the_error() -> None:
+    y = torch.tensor([0.6, 0.6, -1.4, 0.2])
+    narrow, wide = torch.tensor(-4.0), torch.tensor(4.0)
+    zero = torch.zeros(())
+    assert rate_distortion_round(y, zero, wide, torch.tensor(5.0)).tolist() == [1, 1, -1, 0]
+    assert rate_distortion_round(y, zero, narrow, torch.tensor(5.0)).tolist() == [0, 0, 0, 0]
+    assert rate_distortion_round(y, zero, narrow, torch.tensor(1e6)).tolist() == [1, 1, -1, 0]
+
+
+def test_the_gain_gives_the_step_that_fits_lambda() -> None:
+    network = CwicNetwork(TINY)
+    quality = torch.tensor([0.0, 0.5, 1.0]).view(1, 1, 1, 3)
+    lambdas = lambda_at(TINY, quality)
+    assert float(lambdas[0, 0, 0, 0]) == pytest.approx(TINY.lambda_min)
+    assert float(lambdas[0, 0, 0, 2]) == pytest.approx(TINY.lambda_max)
+    step = 255 / network.transforms.gain(quality)[0, 0, 0]
+    assert torch.allclose(step**2 / 12 * lambdas[0, 0, 0] * 2 * math.log(2), torch.ones(3))
+
+
+def test_the_dct_basis_is_orthonormal() -> None:
+    basis = dct_basis(192).reshape(192, 192)
+    assert np.allclose(basis @ basis.T, np.eye(192), atol=1e-5)
+    assert np.ptp(dct_basis(1)) < 1e-6  # the first is the mean of luma
+
+
+def test_padding_is_to_whole_cells() -> None:
+    assert [TINY.padded_size(1, 1), TINY.padded_size(16, 17), TINY.padded_size(512, 768)] == [
+        (16, 16),
+        (16, 32),
+        (512, 768),
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"profile": "other"},
+        {"groups": (4, 8)},
+        {"levels": 5},
+        {"lambda_min": 0.0},
+        {"lambda_min": 1.0},
+    ],
+)
+def test_configs_that_cannot_work_are_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(CheckpointFormatError):
+        CodecConfig.from_json(json.dumps(json.loads(TINY.to_json()) | changes))
+    assert CodecConfig.from_json(TINY.to_json()) == TINY
