@@ -2,14 +2,15 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from model.errors import ParameterError
 from training.bd_rate import Curve, bd_rate
-from training.measure import Result
+from training.measure import METRICS, Metric, Result
 from training.metrics import ms_ssim_db
 
 FLOOR_RANGE = (0.1, 1.0)  # bits per pixel
@@ -34,19 +35,21 @@ class Published:
 
 @dataclass(frozen=True)
 class BdRate:
-    """Ours against another curve, in percent of the rate; None where the curves do not overlap.
+    """Ours against another curve, in percent of the rate, by metric; None where curves are missing or do not overlap.
+
+    The two ways differ where codecs share bits among pictures differently.
 
     Attributes:
         reference: label of the other curve.
         kind: `measured` in the same run, or `published`.
-        psnr: BD-rate at equal PSNR.
-        ms_ssim: BD-rate at equal MS-SSIM (in dB).
+        means: BD-rate of the set's mean curves.
+        pictures: mean of the BD-rates of each picture; None also where one of them has none.
     """
 
     reference: str
     kind: str
-    psnr: float | None
-    ms_ssim: float | None
+    means: Mapping[Metric, float | None]
+    pictures: Mapping[Metric, float | None]
 
 
 @dataclass(frozen=True)
@@ -80,15 +83,25 @@ def read_published(path: Path) -> tuple[Published, ...]:
 
 def compare(ours: Result, others: Iterable[Result], published: Iterable[Published]) -> tuple[BdRate, ...]:
     """BD-rates of our curve against every other one."""
-    psnr, ms_ssim = ours.psnr_curve(), ours.ms_ssim_curve()
     measured = [
-        BdRate(o.label, "measured", _bd(psnr, o.psnr_curve()), _bd(ms_ssim, o.ms_ssim_curve()))
-        for o in others
+        BdRate(
+            other.label,
+            "measured",
+            {metric: _bd(ours.curve(metric), other.curve(metric)) for metric in METRICS},
+            {metric: _mean_bd(ours, other, metric) for metric in METRICS},
+        )
+        for other in others
     ]
-    return (
-        *measured,
-        *(BdRate(p.name, "published", _bd(psnr, p.psnr), _bd(ms_ssim, p.ms_ssim)) for p in published),
-    )
+    read = [
+        BdRate(
+            each.name,
+            "published",
+            {"psnr": _bd(ours.curve("psnr"), each.psnr), "ms_ssim": _bd(ours.curve("ms_ssim"), each.ms_ssim)},
+            {},
+        )
+        for each in published
+    ]
+    return *measured, *read
 
 
 def read_floor(path: Path) -> Curve:
@@ -140,6 +153,13 @@ def _curve(bpp: Sequence[float | None], quality: Sequence[float | None]) -> Curv
         return None
     points = [(b, q) for b, q in zip(bpp, quality, strict=True) if b is not None and q is not None]
     return Curve.of([b for b, _ in points], [q for _, q in points]) if points else None
+
+
+def _mean_bd(ours: Result, other: Result, metric: Metric) -> float | None:
+    theirs = other.picture_curves(metric)
+    rates = [_bd(curve, theirs[name]) for name, curve in ours.picture_curves(metric).items()]
+    known = [rate for rate in rates if rate is not None]
+    return statistics.fmean(known) if len(known) == len(rates) else None
 
 
 def _bd(ours: Curve | None, other: Curve | None) -> float | None:

@@ -1,9 +1,10 @@
 """`python -m training evaluate FOLDER`: rate and distortion of real files, beside other formats.
 
 Every picture of the folder is coded at every quality. Rates are those of whole files, headers included; the
-files are decoded again, and PSNR and MS-SSIM are measured on 8-bit RGB. JPEG, WebP and AVIF go through the same
-measurement in the same run, through Pillow; published curves are read from a file. A codec's curve is the mean
-rate and the mean quality over the pictures at each of its settings. Checkpoints of one rate each are named together
+files are decoded again, and PSNR, MS-SSIM and, where asked for, SSIMULACRA2 are measured on 8-bit RGB. JPEG, WebP,
+AVIF and JPEG XL go through the same measurement in the same run, through Pillow; published curves are read from a
+file. A codec's curve is the mean rate and the mean quality over the pictures at each of its settings; BD-rates are
+those of these curves, and beside them the mean of each picture's own. Checkpoints of one rate each are named together
 (`--models a,b,c`, in the order of their rates) and make one curve, with 1, 2, 3 for qualities.
 """
 
@@ -20,7 +21,7 @@ from model.types import FileInfo, PictureCodec, Pixels
 from training.arguments import add_model_arguments, codecs_of, pictures_in, quality
 from training.curves import check_floor, compare, reaches, read_floor, read_published
 from training.measure import Contender, measure_all
-from training.pillow_codecs import PILLOW_CODECS
+from training.pillow_codecs import PILLOW_CODECS, available_codecs
 from training.plot import save_plot
 from training.report import Report, command_line, environment, now, to_json, to_text
 
@@ -41,9 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--against",
         type=_formats,
-        default=tuple(PILLOW_CODECS),
+        default=available_codecs(),
         metavar="NAME,…",
-        help=f"formats to measure beside it: {', '.join(PILLOW_CODECS)} (all), or none",
+        help=f"formats to measure beside it: {', '.join(PILLOW_CODECS)} (all that can be written here), or none",
+    )
+    parser.add_argument(
+        "--ssimulacra2", action="store_true", help="measure it too: a second for each picture and setting"
     )
     parser.add_argument("--anchors", type=Path, metavar="JSON", help="published curves of the same pictures")
     parser.add_argument(
@@ -73,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
             bar.set_postfix_str(name)
             bar.update()
 
-        results = measure_all(contenders, files, advance=advance)
+        results = measure_all(contenders, files, perceptual=args.ssimulacra2, advance=advance)
     report = Report(
         command=command_line(sys.argv[1:]),
         date=now(),

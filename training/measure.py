@@ -6,13 +6,16 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from model.errors import ParameterError
 from model.types import FileInfo, Pixels
 from training.bd_rate import Curve
-from training.metrics import MS_SSIM_MIN_SIDE, ms_ssim, ms_ssim_db, psnr
+from training.metrics import MS_SSIM_MIN_SIDE, ms_ssim, ms_ssim_db, psnr, ssimulacra2
 from training.pictures import read_rgb
+
+Metric = Literal["psnr", "ms_ssim", "ssimulacra2"]
+METRICS: tuple[Metric, ...] = ("psnr", "ms_ssim", "ssimulacra2")
 
 
 class FileCodec(Protocol):
@@ -61,6 +64,7 @@ class Row:
         kept: codes under the mask, which are raw bits where codes are binary; None for other formats.
         psnr_rgb: in dB; `inf` when nothing was lost.
         ms_ssim_rgb: 0 to 1; None for pictures with a side below 161 pixels.
+        ssimulacra2: up to 100; None where it was not asked for.
         encode_seconds: from array to bytes.
         decode_seconds: from bytes to array.
     """
@@ -75,6 +79,7 @@ class Row:
     kept: int | None = None
     psnr_rgb: float
     ms_ssim_rgb: float | None
+    ssimulacra2: float | None = None
     encode_seconds: float
     decode_seconds: float
 
@@ -95,6 +100,7 @@ class Point:
         kept: codes under the mask per pixel; None for other formats.
         psnr_rgb: in dB.
         ms_ssim_rgb: over the pictures that have one; None without any.
+        ssimulacra2: the same.
         encode_seconds: median.
         decode_seconds: median.
     """
@@ -105,6 +111,7 @@ class Point:
     kept: float | None
     psnr_rgb: float
     ms_ssim_rgb: float | None
+    ssimulacra2: float | None = None
     encode_seconds: float
     decode_seconds: float
 
@@ -118,23 +125,29 @@ class Result:
     rows: tuple[Row, ...]
     points: tuple[Point, ...]
 
-    def psnr_curve(self) -> Curve | None:
-        """Mean PSNR over mean rate; None where nothing was lost at any setting."""
-        return _curve([(p.bpp, p.psnr_rgb) for p in self.points])
+    def curve(self, metric: Metric) -> Curve | None:
+        """Mean quality over mean rate, MS-SSIM in dB; None where it was not measured, or nothing was ever lost."""
+        return _curve(self.points, metric)
 
-    def ms_ssim_curve(self) -> Curve | None:
-        """Mean MS-SSIM, in dB, over mean rate; None also where pictures were too small."""
-        return _curve([(p.bpp, ms_ssim_db(p.ms_ssim_rgb)) for p in self.points if p.ms_ssim_rgb is not None])
+    def picture_curves(self, metric: Metric) -> dict[str, Curve | None]:
+        """The same of each picture by itself."""
+        names = dict.fromkeys(row.picture for row in self.rows)
+        return {name: _curve([row for row in self.rows if row.picture == name], metric) for name in names}
 
 
 def measure_all(
-    contenders: Iterable[Contender], files: Iterable[Path], *, advance: Callable[[str], None] = lambda _: None
+    contenders: Iterable[Contender],
+    files: Iterable[Path],
+    *,
+    perceptual: bool = False,
+    advance: Callable[[str], None] = lambda _: None,
 ) -> tuple[Result, ...]:
     """Every contender over every picture and setting; one picture is in memory at a time.
 
     Args:
         contenders: what to measure.
         files: pictures.
+        perceptual: measure SSIMULACRA2 too, which takes a second for a Kodak picture.
         advance: called with the contender's name after each picture of it.
 
     Raises:
@@ -150,13 +163,16 @@ def measure_all(
             if number == 0:  # first calls allocate and compile: not what a user waits for
                 contender.codec.decode(contender.codec.encode(array, quality=contender.qualities[0]))
             rows[contender.name] += [
-                measure(contender, array, path.name, quality=quality) for quality in contender.qualities
+                measure(contender, array, path.name, quality=quality, perceptual=perceptual)
+                for quality in contender.qualities
             ]
             advance(contender.name)
     return tuple(summarise(contender, rows[contender.name]) for contender in contenders)
 
 
-def measure(contender: Contender, array: Pixels, picture: str, *, quality: float) -> Row:
+def measure(
+    contender: Contender, array: Pixels, picture: str, *, quality: float, perceptual: bool = False
+) -> Row:
     """One picture through one codec: a file is made, counted, decoded and compared with the picture."""
     started = time.perf_counter()
     data = contender.codec.encode(array, quality=quality)
@@ -178,6 +194,7 @@ def measure(contender: Contender, array: Pixels, picture: str, *, quality: float
         kept=contender.kept(data) if contender.kept else None,
         psnr_rgb=psnr(array, decoded_array),
         ms_ssim_rgb=ms_ssim(array, decoded_array) if min(height, width) >= MS_SSIM_MIN_SIDE else None,
+        ssimulacra2=ssimulacra2(array, decoded_array) if perceptual else None,
         encode_seconds=encoded - started,
         decode_seconds=decoded - encoded,
     )
@@ -194,14 +211,24 @@ def summarise(contender: Contender, rows: Iterable[Row]) -> Result:
     return Result(name=contender.name, label=contender.label, rows=rows, points=points)
 
 
-def _curve(points: list[tuple[float, float]]) -> Curve | None:
-    lossy = [(bpp, quality) for bpp, quality in points if quality != math.inf]
+def _curve(measured: Iterable[Row] | Iterable[Point], metric: Metric) -> Curve | None:
+    points = [(each.bpp, _quality(each, metric)) for each in measured]
+    lossy = [(bpp, quality) for bpp, quality in points if quality is not None and quality != math.inf]
     return Curve.of([bpp for bpp, _ in lossy], [quality for _, quality in lossy]) if lossy else None
+
+
+def _quality(measured: Row | Point, metric: Metric) -> float | None:
+    if metric == "psnr":
+        return measured.psnr_rgb
+    if metric == "ssimulacra2":
+        return measured.ssimulacra2
+    return None if measured.ms_ssim_rgb is None else ms_ssim_db(measured.ms_ssim_rgb)
 
 
 def _point(quality: float, rows: list[Row]) -> Point:
     pixels = [row.width * row.height for row in rows]
     similar = [row.ms_ssim_rgb for row in rows if row.ms_ssim_rgb is not None]
+    scores = [row.ssimulacra2 for row in rows if row.ssimulacra2 is not None]
     names = dict.fromkeys(name for row in rows for name in row.sections)
     kept = [row.kept / area for row, area in zip(rows, pixels, strict=True) if row.kept is not None]
     return Point(
@@ -216,6 +243,7 @@ def _point(quality: float, rows: list[Row]) -> Point:
         kept=statistics.fmean(kept) if kept else None,
         psnr_rgb=math.fsum(row.psnr_rgb for row in rows) / len(rows),
         ms_ssim_rgb=statistics.fmean(similar) if similar else None,
+        ssimulacra2=statistics.fmean(scores) if scores else None,
         encode_seconds=statistics.median(row.encode_seconds for row in rows),
         decode_seconds=statistics.median(row.decode_seconds for row in rows),
     )

@@ -1,9 +1,11 @@
-"""How close two 8-bit RGB pictures are: PSNR and MS-SSIM, as published curves measure them."""
+"""How close two 8-bit RGB pictures are: PSNR and MS-SSIM as published curves measure them, and SSIMULACRA2."""
 
 import math
+from io import BytesIO
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
@@ -64,6 +66,27 @@ def ms_ssim(a: Pixels, b: Pixels) -> float:
         if not last:
             x, y = _halve(x), _halve(y)
     return float(result.mean())
+
+
+def ssimulacra2(a: Pixels, b: Pixels) -> float:
+    """SSIMULACRA2 of a picture `b` that was made from `a`, both [H, W, 3].
+
+    100 for equal pictures, 90 where nobody sees a difference, below 0 for the worst.
+
+    Sneyers: "SSIMULACRA 2", 2022, in the implementation of the PyPI package `ssimulacra2`.
+
+    Raises:
+        ParameterError: the package is not installed, or the arrays are not two uint8 pictures of the same size.
+    """
+    _check_pair(a, b)
+    try:
+        from ssimulacra2 import compute_ssimulacra2
+    except ImportError as exc:
+        raise ParameterError("SSIMULACRA2 needs the extra `measure`: pip install 'cwic[measure]'") from exc
+    files = (BytesIO(), BytesIO())
+    for array, file in zip((a, b), files, strict=True):
+        Image.fromarray(array).save(file, "BMP")
+    return float(compute_ssimulacra2(*files))
 
 
 def ms_ssim_db(value: float) -> float:

@@ -57,12 +57,12 @@ def save_plot(report: Report, path: Path) -> None:
 
 
 def _psnr_lines(report: Report) -> list[_Line]:
-    curves = [(r.label, r.psnr_curve()) for r in report.results]
+    curves = [(r.label, r.curve("psnr")) for r in report.results]
     return _lines(curves, [(p.name, p.psnr) for p in report.published])
 
 
 def _ms_ssim_lines(report: Report) -> list[_Line]:
-    curves = [(r.label, r.ms_ssim_curve()) for r in report.results]
+    curves = [(r.label, r.curve("ms_ssim")) for r in report.results]
     return _lines(curves, [(p.name, p.ms_ssim) for p in report.published])
 
 

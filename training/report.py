@@ -19,7 +19,7 @@ from PIL import features
 
 from model.types import ModelInfo
 from training.curves import BdRate, FloorCheck, Published
-from training.measure import Point, Result
+from training.measure import METRICS, Metric, Point, Result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +105,8 @@ def environment() -> dict[str, str]:
         "numpy": np.__version__,
         "constriction": _version("constriction"),
         "pillow": PIL.__version__,
+        "pillow_jxl": _version("pillow-jxl-plugin"),
+        "ssimulacra2": _version("ssimulacra2"),
         **{name: features.version(name) or "none" for name in ("libjpeg_turbo", "webp", "avif")},
         "machine": platform.machine(),
     }
@@ -140,7 +142,7 @@ def _finite(value: Any) -> Any:
 
 
 def _curve_table(result: Result) -> list[str]:
-    columns = [f"{name:>8}" for name in ("bpp", "map bpp", "kept/px", "PSNR dB", "MS-SSIM")]
+    columns = [f"{name:>8}" for name in ("bpp", "map bpp", "kept/px", "PSNR dB", "MS-SSIM", "SSIMU2")]
     times = [f"{name:>10}" for name in ("encode ms", "decode ms")]
     header = " ".join([f"{result.label:<24}", *columns, *times])
     return [header, *(_curve_line(point) for point in result.points)]
@@ -150,19 +152,24 @@ def _curve_line(point: Point) -> str:
     map_bpp = f"{point.section_bpp['map']:8.4f}" if "map" in point.section_bpp else f"{'-':>8}"
     kept = f"{'-':>8}" if point.kept is None else f"{point.kept:8.4f}"
     similar = f"{'-':>8}" if point.ms_ssim_rgb is None else f"{point.ms_ssim_rgb:8.5f}"
+    score = f"{'-':>8}" if point.ssimulacra2 is None else f"{point.ssimulacra2:8.2f}"
     times = f"{1000 * point.encode_seconds:10.1f} {1000 * point.decode_seconds:10.1f}"
     label = f"quality {point.quality:g}"
-    return f"  {label:<22} {point.bpp:8.4f} {map_bpp} {kept} {point.psnr_rgb:8.3f} {similar} {times}"
+    return f"  {label:<22} {point.bpp:8.4f} {map_bpp} {kept} {point.psnr_rgb:8.3f} {similar} {score} {times}"
 
 
 def _bd_table(rates: Sequence[BdRate]) -> list[str]:
-    def percent(value: float | None) -> str:
+    def percent(values: Mapping[Metric, float | None], metric: Metric) -> str:
+        value = values.get(metric)
         return f"{'-':>9}" if value is None else f"{value:+8.2f}%"
 
-    return [
-        f"{'BD-rate of ours against':<36} {'PSNR':>9} {'MS-SSIM':>9}",
-        *(f"  {r.kind:<9} {r.reference:<24} {percent(r.psnr)} {percent(r.ms_ssim)}" for r in rates),
-    ]
+    width = max([24, *(len(rate.reference) for rate in rates)])
+    lines = [f"{'BD-rate of ours against':<{width + 12}}" + "".join(f"{name:>20}" for name in METRICS)]
+    lines += [f"{'mean curves, mean of pictures':<{width + 12}}"]
+    for rate in rates:
+        both = [percent(values, metric) for metric in METRICS for values in (rate.means, rate.pictures)]
+        lines.append(f"  {rate.kind:<9} {rate.reference:<{width}} {' '.join(both)}")
+    return lines
 
 
 def _floor_table(checks: Sequence[FloorCheck]) -> list[str]:

@@ -45,6 +45,10 @@ def ours(qualities: tuple[float, ...] = (10, 50, 90)) -> Contender:
     return Contender(name="cwic", label="ours", codec=codec, qualities=qualities, inspect=codec.inspect)
 
 
+WEBP = PILLOW_CODECS["webp"]
+WEBP_LADDER = Contender(name="webp", label="WebP", codec=WEBP, qualities=(1, 20, 60, 88))
+
+
 def write_json(path: Path, content: object) -> Path:
     path.write_text(json.dumps(content))
     return path
@@ -78,8 +82,8 @@ def test_small_pictures_have_psnr_but_no_ms_ssim(tmp_path: Path) -> None:
     small = write_png(tmp_path / "small.png", scene(160, 300))
     (result,) = measure_all([ours()], [small])
     assert {row.ms_ssim_rgb for row in result.rows} == {None}
-    assert result.ms_ssim_curve() is None
-    assert result.psnr_curve() is not None
+    assert result.curve("ms_ssim") is None
+    assert result.curve("psnr") is not None
 
 
 def test_a_codec_that_loses_nothing_has_no_curve(tmp_path: Path) -> None:
@@ -94,7 +98,7 @@ def test_a_codec_that_loses_nothing_has_no_curve(tmp_path: Path) -> None:
     path = write_png(tmp_path / "a.png", noise(10, 12))
     (result,) = measure_all([Contender(name="raw", label="raw", codec=Raw(), qualities=(1,))], [path])
     assert result.points[0].psnr_rgb == math.inf
-    assert result.psnr_curve() is None
+    assert result.curve("psnr") is None
 
 
 def test_a_broken_picture_ends_the_measurement(tmp_path: Path) -> None:
@@ -131,8 +135,36 @@ def test_the_same_codec_under_another_name_has_a_bd_rate_of_zero(folder: Path) -
     )
     (rate,) = compare(result, [other], [])
     assert rate.kind == "measured"
-    assert rate.psnr == pytest.approx(0, abs=1e-9)
-    assert rate.ms_ssim == pytest.approx(0, abs=1e-9)
+    for values in (rate.means, rate.pictures):
+        assert values["psnr"] == pytest.approx(0, abs=1e-9)
+        assert values["ms_ssim"] == pytest.approx(0, abs=1e-9)
+        assert values["ssimulacra2"] is None  # nobody asked for it
+
+
+def test_the_two_bd_rates_differ_where_pictures_share_the_bits_differently(folder: Path) -> None:
+    files = sorted(folder.iterdir())
+    result, other = measure_all([ours(), WEBP_LADDER], files)
+    rates = {}
+    for path in files:
+        alone, reference = measure_all([ours(), WEBP_LADDER], [path])
+        rates[path.name] = compare(alone, [reference], [])[0].means["psnr"]
+    (rate,) = compare(result, [other], [])
+    known = [value for value in rates.values() if value is not None]
+    assert rate.pictures["psnr"] == pytest.approx(sum(known) / len(known))
+    assert rate.means["psnr"] != pytest.approx(rate.pictures["psnr"])
+
+
+def test_ssimulacra2_is_measured_where_it_is_asked_for(folder: Path) -> None:
+    result, other = measure_all(
+        [ours(), Contender(name="twin", label="twin", codec=JpegInABox(), qualities=(10, 50, 90))],
+        sorted(folder.iterdir()),
+        perceptual=True,
+    )
+    scores = [point.ssimulacra2 for point in result.points]
+    assert scores == sorted(scores, key=lambda score: score or 0)
+    assert all(score is not None and score < 100 for score in scores)
+    (rate,) = compare(result, [other], [])
+    assert rate.means["ssimulacra2"] == pytest.approx(0, abs=1e-9)
 
 
 def test_published_curves_are_read_with_their_gaps(tmp_path: Path) -> None:
@@ -168,7 +200,7 @@ def test_a_published_curve_elsewhere_has_no_bd_rate(folder: Path) -> None:
     (result,) = measure_all([ours()], sorted(folder.iterdir()))
     far = Published("far", "", Curve((1, 2), (90, 95)), None)
     (rate,) = compare(result, [], [far])
-    assert (rate.psnr, rate.ms_ssim) == (None, None)
+    assert (rate.means, rate.pictures) == ({"psnr": None, "ms_ssim": None}, {})
 
 
 def shifted(result: Result, decibels: float) -> Curve:

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from model.errors import ParameterError
 from model.types import Pixels
 from tests.training.training_fakes import noise, scene
-from training.bd_rate import Floats
 from training.metrics import ms_ssim, ms_ssim_db, psnr
 
 
@@ -89,11 +89,11 @@ def _plain_ms_ssim(a: Pixels, b: Pixels) -> float:
     window = np.exp(-(offsets**2) / (2 * 1.5**2))
     window /= window.sum()
 
-    def blur(x: Floats) -> Floats:
+    def blur(x: NDArray[np.float64]) -> NDArray[np.float64]:
         rows = np.apply_along_axis(np.convolve, 0, x, window, "valid")
         return np.apply_along_axis(np.convolve, 1, rows, window, "valid")
 
-    def halve(x: Floats) -> Floats:
+    def halve(x: NDArray[np.float64]) -> NDArray[np.float64]:
         x = np.pad(x, ((0, x.shape[0] % 2), (0, x.shape[1] % 2)), mode="edge")
         return (x[::2, ::2] + x[1::2, ::2] + x[::2, 1::2] + x[1::2, 1::2]) / 4
 
