@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from model.types import Pixels
-from training.metrics import psnr
+from training.measure.metrics import psnr
 
 RECOGNISED = 25.0  # dB; a photo that comes back with less is broken
 

@@ -114,7 +114,7 @@ def test_the_training_lines_are_commands_with_options_that_exist() -> None:
     assert {line[0] for line in lines} >= {"train", "evaluate", "importance", "throughput"}
     for name, *arguments in lines:
         parser = argparse.ArgumentParser()
-        importlib.import_module(f"training.{name}").add_arguments(parser)
+        importlib.import_module(f"training.commands.{name}").add_arguments(parser)
         assert name in COMMANDS
         assert parser.parse_args(arguments)
 

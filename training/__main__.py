@@ -18,7 +18,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "importance": "draw pictures beside their importance maps",
     }
 )
-"""Command name to its help. Each is a module of this package with `add_arguments(parser)` and `run(args) -> int`."""
+"""Name and help of each module of `training.commands`."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, text in COMMANDS.items():
         # Only the command that runs is imported: --help needs neither torch nor matplotlib.
-        module = importlib.import_module(f"training.{name}") if argv[:1] == [name] else None
+        module = importlib.import_module(f"training.commands.{name}") if argv[:1] == [name] else None
         command = commands.add_parser(name, help=text, description=module.__doc__ if module else text)
         if module:
             command.set_defaults(run=module.run)

@@ -1,0 +1,130 @@
+"""training.commands.benchmark, training.measure.memory and the command line around them."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from model.errors import ParameterError
+from model.types import Pixels
+from tests.training.training_fakes import JpegInABox, fail_to_load, noise, scene, write_png
+from training.__main__ import COMMANDS, main
+from training.commands import arguments
+from training.commands.benchmark import Subject, Timing, memory_table, speed_table, subject_of, time_all
+from training.data.pictures import read_rgb
+from training.measure.compressai_reference import Hyperprior
+from training.measure.memory import MemoryUse, measure_memory, synthetic_photo
+
+
+def test_codecs_are_timed_in_turns_and_the_first_round_does_not_count() -> None:
+    calls: list[str] = []
+
+    def subject(name: str) -> Subject:
+        def compress(array: Pixels) -> bytes:
+            calls.append(f"{name} compresses")
+            return array.tobytes()
+
+        def decompress(data: bytes) -> bytes:
+            calls.append(f"{name} decompresses")
+            return data
+
+        return Subject(name, compress, decompress)
+
+    timings = time_all([subject("a"), subject("b")], [noise(4, 4), noise(5, 5)], rounds=2)
+    assert calls == ["a compresses", "a decompresses", "b compresses", "b decompresses"] * 2 * 3
+    assert [timing.name for timing in timings] == ["a", "b"]
+    assert all(timing.compress > 0 and timing.decompress > 0 for timing in timings)
+
+
+def test_our_codec_is_timed_at_the_quality_asked_for() -> None:
+    codec = JpegInABox()
+    time_all([subject_of(codec, 77)], [scene(16, 16)], rounds=1)
+    assert set(codec.seen) == {77}
+
+
+def test_the_speed_table_is_markdown_with_milliseconds_and_ratios() -> None:
+    table = speed_table((Timing("ours", 0.1, 0.2), Timing("theirs", 0.4, 0.25)), [noise(4, 4)], 3, "cpu")
+    assert "| compress | 100 ms | 400 ms | 0.25 |" in table
+    assert "| decompress | 200 ms | 250 ms | 0.80 |" in table
+
+
+def test_the_memory_table_is_markdown_in_mebibytes() -> None:
+    assert "| encoded | 300 MiB |" in memory_table(MemoryUse(4000, 3000, 200 << 20, 300 << 20, 400 << 20))
+
+
+@pytest.mark.parametrize("pixels", [1, 1000, 200_000])
+def test_a_synthetic_photo_has_about_the_pixels_asked_for(pixels: int) -> None:
+    height, width, channels = synthetic_photo(pixels).shape
+    assert channels == 3
+    assert height * width == pytest.approx(pixels, rel=0.02)
+
+
+def test_memory_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
+    path = write_png(tmp_path / "a.png", scene(32, 48))
+    use = measure_memory(JpegInABox, path, quality=50)
+    assert (use.width, use.height) == (48, 32)
+    assert 0 < use.loaded <= use.encoded <= use.decoded < 2 << 30
+
+
+def test_an_error_there_is_an_error_here() -> None:
+    with pytest.raises(ParameterError, match="nothing to load here"):
+        measure_memory(fail_to_load, 100, quality=50)
+
+
+def test_without_compressai_the_message_says_how_to_install_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(arguments, "load_codec", lambda *_, **__: JpegInABox())
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.delitem(sys.modules, "compressai", raising=False)
+    assert main(["benchmark", str(folder)]) == 2
+    assert "pip install --no-deps compressai" in capsys.readouterr().err
+
+
+def test_the_hyperprior_gives_back_a_picture_of_the_same_size() -> None:
+    pytest.importorskip("scipy", reason="CompressAI is optional")
+    try:
+        network = Hyperprior()
+    except ParameterError as error:
+        pytest.skip(str(error))
+    picture = scene(70, 90)
+    assert network.decompress(network.compress(picture)).shape == picture.shape
+
+
+def test_nothing_to_measure_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["benchmark"]) == 2
+    assert "--memory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [["--rounds", "0"], ["--memory", "0"], ["--quality", "101"]])
+def test_wrong_options_are_refused(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["benchmark", *options])
+    assert "got" in capsys.readouterr().err
+
+
+def test_help_lists_every_command_and_imports_no_torch() -> None:
+    code = (
+        "import sys; from training.__main__ import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603 (our own code)
+    assert all(name in done.stdout for name in COMMANDS)
+
+
+def test_no_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([])
+    assert "COMMAND" in capsys.readouterr().err
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """One picture."""
+    write_png(tmp_path / "pictures" / "a.png", scene(24, 24))
+    assert read_rgb(tmp_path / "pictures" / "a.png").shape == (24, 24, 3)
+    return tmp_path / "pictures"

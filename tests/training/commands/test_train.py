@@ -1,0 +1,324 @@
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from model.checkpoints import load_codec
+from model.errors import CheckpointFormatError, ParameterError
+from tests.conftest import picture
+from tests.training.training_fakes import run_settings
+from training.commands import export, train
+from training.config import Stage, read_config
+from training.data.pool import load_pool
+from training.recipes.cwic import random_quality
+from training.recipes.klt import block_samples, principal_components
+from training.run.state import STATE, WEIGHTS, read_tensors
+from training.run.trainer import DivergedError, Trainer, initial_network, learning_rate, recipe_of
+from training.run.validation import Validation, load_validation
+from training.team import Team
+
+CODEC = {
+    "channels": 16,
+    "levels": 4,
+    "groups": [4, 12],
+    "stem_width": 8,
+    "trunk_width": 12,
+    "blocks": 1,
+    "context_width": 8,
+    "map_width": 8,
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for index in range(4):
+        Image.fromarray(picture(96, 112, seed=index)).save(tmp_path / f"train_{index}.png")
+    Image.fromarray(picture(80, 80, seed=9)).save(tmp_path / "val.png")
+    return tmp_path
+
+
+def write_config(folder: Path, *, stage: dict[str, object] | None = None, **changes: object) -> Path:
+    """A config file with one stage of 5 steps, `stage` and `changes` applied."""
+    values = {
+        **run_settings(folder),
+        "codec": CODEC,
+        "batch": 2,
+        "stages": [{"name": "joint", "steps": 5, "learning_rate": 1e-3, "warmup_steps": 2, **(stage or {})}],
+        "log_every": 2,
+        **changes,
+    }
+    path = folder / "config.yml"
+    path.write_text(yaml.safe_dump({key: value for key, value in values.items() if value is not None}))
+    return path
+
+
+def run(module: object, *argv: str) -> int:
+    parser = argparse.ArgumentParser()
+    module.add_arguments(parser)  # type: ignore[attr-defined]  # both commands have the same two functions
+    return int(module.run(parser.parse_args(argv)))  # type: ignore[attr-defined]  # as above
+
+
+def test_a_run_trains_resumes_and_exports_a_working_codec(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write_config(folder, stage={"steps": 6})
+    assert run(train, "--config", str(config), "--device", "cpu", "--minutes", "1e-9") == 0
+    first, progress = read_tensors(folder / "run" / STATE)
+    assert 0 < progress.step < 6
+    assert run(train, "--config", str(config), "--device", "cpu") == 0
+    told = capsys.readouterr().err
+    assert f"run in {folder / 'run'} goes on in stage joint, after {progress.step} steps" in told
+    second, progress = read_tensors(folder / "run" / STATE)
+    assert (progress.step, progress.skipped) == (6, 0)
+    assert not torch.equal(
+        first["network.transforms.analysis.head.weight"], second["network.transforms.analysis.head.weight"]
+    )
+    assert list((folder / "run" / "tensorboard").iterdir())
+    capsys.readouterr()
+
+    out = folder / "export" / "mine"
+    assert run(export, "--config", str(config), "--to", str(out), "--note", "a test") == 0
+    card = json.loads(out.with_suffix(".json").read_text())
+    assert card["training"]["steps"] == 6
+    assert card["training"]["note"] == "a test"
+    assert card["training"]["data"] == ["train_*.png"]
+    assert [point["bpp"] for point in card["validation_curve"]] == sorted(
+        point["bpp"] for point in card["validation_curve"]
+    )
+    assert str(folder) not in out.with_suffix(".json").read_text()
+    codec = load_codec("mine", model_dir=out.parent, device="cpu")
+    array = picture(64, 80)
+    assert codec.decode(codec.encode(array)).shape == array.shape
+
+
+def test_training_lowers_the_loss(folder: Path) -> None:
+    config = read_config(write_config(folder, stage={"steps": 60, "learning_rate": 3e-3, "noise_share": 0.2}))
+    pool = load_pool(config.train_files, patch=64)
+    trainer = Trainer(config, pool, load_validation(config.val_files), device=torch.device("cpu"))
+    losses = [float(outcome.loss.detach()) for outcome in trainer.steps()]
+    assert len(losses) == 60
+    assert np.mean(losses[-15:]) < 0.9 * np.mean(losses[:15])
+
+
+def test_a_run_that_diverges_says_so_and_keeps_its_last_good_state(folder: Path) -> None:
+    config = read_config(write_config(folder, stage={"steps": 100}))
+    pool = load_pool(config.train_files, patch=64)
+    trainer = Trainer(config, pool, load_validation(config.val_files), device=torch.device("cpu"))
+    parameter = next(trainer.network.transforms.parameters())
+    parameter.register_hook(lambda gradient: gradient * float("nan"))  # type: ignore[no-untyped-call]  # torch's own
+    with pytest.raises(DivergedError, match="no finite loss in 21 steps"):
+        trainer.train()
+    assert trainer.progress.step == 0
+    assert trainer.progress.skipped == 21
+    tensors, _ = read_tensors(folder / "run" / STATE)
+    assert all(bool(tensor.isfinite().all()) for tensor in tensors.values())
+
+
+def test_only_the_named_parts_move(folder: Path) -> None:
+    config = read_config(write_config(folder, stage={"steps": 2, "parts": ["map"]}))
+    pool = load_pool(config.train_files, patch=64)
+    trainer = Trainer(config, pool, load_validation(config.val_files), device=torch.device("cpu"))
+    before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    trainer.train()
+    for name, value in trainer.network.state_dict().items():
+        trained = name.startswith("context.map.")
+        # Where there is one place for each quality plane, its linear input may see nothing to learn from.
+        assert torch.equal(value, before[name]) != trained or name == "context.map.linear.weight", name
+
+
+def test_a_run_starts_from_the_layers_that_fit(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(train, "--config", str(write_config(folder, stage={"steps": 1})), "--device", "cpu")
+    weights = folder / "run" / WEIGHTS
+    wider = {**CODEC, "map_width": 12}
+    config = read_config(
+        write_config(folder, stage={"steps": 1}, init_from=str(weights), codec=wider, out=str(folder / "b"))
+    )
+    capsys.readouterr()
+    network = initial_network(config, recipe_of(config), load_pool(config.train_files, patch=64))
+    assert "start anew: context.map." in capsys.readouterr().err
+    name = "transforms.analysis.head.weight"
+    assert torch.equal(network.state_dict()[name], read_tensors(weights)[0][name])
+
+
+def test_a_run_starts_from_a_checkpoint_with_other_groups(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write_config(folder, stage={"steps": 1})
+    run(train, "--config", str(config), "--device", "cpu")
+    run(export, "--config", str(config), "--to", str(folder / "mine"))
+    other = {**CODEC, "groups": [4, 4, 8]}
+    start = str(folder / "mine.safetensors")
+    config = write_config(folder, init_from=start, codec=other, out=str(folder / "b"))
+    capsys.readouterr()
+    assert run(train, "--config", str(config), "--device", "cpu") == 0
+    assert "start anew: context.codes.1" in capsys.readouterr().err
+
+
+def test_weights_of_which_nothing_fits_are_refused(folder: Path) -> None:
+    run(train, "--config", str(write_config(folder, stage={"steps": 1})), "--device", "cpu")
+    path = write_config(folder, init_from=str(folder / "run" / STATE), out=str(folder / "b"))
+    with pytest.raises(CheckpointFormatError, match="has no layer of the run's codec"):
+        run(train, "--config", str(path), "--device", "cpu")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"codec": {**CODEC, "levels": 8}}, {"stage": {"parts": ["map"]}}, {"stage": {"name": "other"}}],
+)
+def test_the_state_of_another_run_is_refused(folder: Path, changes: dict[str, Any]) -> None:
+    run(train, "--config", str(write_config(folder)), "--device", "cpu", "--minutes", "1e-9")
+    with pytest.raises(ParameterError, match="has the state of another run"):
+        run(train, "--config", str(write_config(folder, **changes)), "--device", "cpu")
+
+
+def test_weights_of_another_codec_are_not_exported(folder: Path) -> None:
+    run(train, "--config", str(write_config(folder, stage={"steps": 1})), "--device", "cpu")
+    other = write_config(folder, codec={**CODEC, "levels": 8})
+    with pytest.raises(CheckpointFormatError, match="is of codec"):
+        run(export, "--config", str(other), "--to", str(folder / "mine"))
+
+
+def test_a_file_of_a_run_that_is_not_its_weights_is_not_exported(folder: Path) -> None:
+    config = write_config(folder, stage={"steps": 1})
+    run(train, "--config", str(config), "--device", "cpu")
+    weights = str(folder / "run" / STATE)
+    with pytest.raises(CheckpointFormatError, match="does not fit the run's codec"):
+        run(export, "--config", str(config), "--weights", weights, "--to", str(folder / "mine"))
+
+
+def test_a_finished_run_can_be_given_one_more_stage(folder: Path) -> None:
+    first: dict[str, object] = {"name": "a", "steps": 1}
+    run(train, "--config", str(write_config(folder, stages=[first])), "--device", "cpu")
+    second = {"name": "b", "steps": 2, "parts": ["map"]}
+    run(train, "--config", str(write_config(folder, stages=[first, second])), "--device", "cpu")
+    _, progress = read_tensors(folder / "run" / STATE)
+    assert (progress.stage, progress.step) == (2, 3)
+
+
+def test_a_process_that_has_not_the_others_state_is_refused(folder: Path) -> None:
+    class Apart(Team):
+        def agreed(self, value: float, device: torch.device) -> float:
+            del device
+            return value + 1
+
+    config = read_config(write_config(folder))
+    pool = load_pool(config.train_files, patch=64)
+    with pytest.raises(ParameterError, match="one folder for all processes"):
+        Trainer(config, pool, Validation(()), device=torch.device("cpu"), team=Apart())
+
+
+def test_pictures_that_are_left_out_are_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.fromarray(picture(40, 200)).save(folder / "train_low.png")
+    assert run(train, "--config", str(write_config(folder)), "--device", "cpu", "--minutes", "1e-9") == 0
+    assert f"are too small: 1 pictures: {folder / 'train_low.png'}\n" in capsys.readouterr().err
+
+
+def test_a_block_basis_is_orthonormal_and_starts_with_the_mean(folder: Path) -> None:
+    pool = load_pool([str(folder / "train_*.png")], patch=64)
+    basis = principal_components(block_samples(pool, generator=torch.Generator().manual_seed(0)))[:16]
+    assert torch.allclose(basis @ basis.T, torch.eye(16), atol=1e-4)
+    mean, other = (each.reshape(3, 64).std(1).max() for each in basis[[0, 5]])  # within a colour
+    assert mean < 0.2 * other
+
+
+def test_quality_planes_are_constant_or_in_quarters() -> None:
+    planes = random_quality(400, 12, plane_share=0.5, generator=torch.Generator().manual_seed(0))
+    assert planes.shape == (400, 1, 12, 12)
+    assert 0 <= float(planes.min())
+    assert float(planes.max()) <= 1
+    varied = (planes.amax((1, 2, 3)) - planes.amin((1, 2, 3)) > 1e-6).float().mean()
+    assert 0.4 < float(varied) < 0.6
+    flat = random_quality(9, 12, plane_share=0.0, generator=torch.Generator())
+    assert torch.equal(flat, flat[:, :, :1, :1].expand_as(flat))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stages": []}, "a run has stages"),
+        ({"stages": [{"name": "a", "steps": 1}] * 2}, "each with a name of its own"),
+        ({"stages": [{"name": "a"}]}, "steps, minutes or both"),
+        ({"stages": [{"name": "a", "minutes": 0}]}, "minutes is above 0, got 0"),
+        ({"stages": [{"name": "a", "steps": -1}]}, "steps is above 0, got -1"),
+        ({"stages": [{"name": "a", "steps": 1, "learning_rate": "fast"}]}, "learning_rate.0: .*, got 'fast'"),
+        ({"stages": [{"name": "a", "steps": 1.5}]}, "steps: .*, got 1.5"),
+        ({"stages": [{"name": 1, "steps": 1}]}, "name: .*, got 1"),
+        ({"stages": [{"name": "a", "steps": 1, "shares": [0.1]}]}, "shares: "),
+        ({"stages": [{"name": "a", "steps": 1, "mask_mean": 0.25}]}, "a mask keeps 0.25 at least"),
+        ({"stages": 3}, "int"),
+        ({"stages": [{"name": "a b", "steps": 1}]}, "letters, digits and underscores"),
+        ({"stages": [{"name": "weights", "steps": 1}]}, "not of .'state', 'weights'."),
+        ({"stages": [{"steps": 1}]}, "name"),
+        ({"stages": ["a"]}, "expected keys and values, got str"),
+        ({"stages": [{"name": "a", "steps": 1, "learning": 1}]}, "unknown keys: learning"),
+        ({"stages": [{"name": "a", "steps": 1, "learning_rate": [1e-3, 0]}]}, "learning_rate is above 0"),
+        ({"stages": [{"name": "a", "steps": 1, "mask_mean": [0.5, 2]}]}, "mask_mean is 0 to 1, got 2"),
+        ({"stages": [{"name": "a", "steps": 1, "shares": {"map": -1}}]}, "shares are not negative"),
+        ({"stages": [{"name": "a", "steps": 1, "rate_weight": -1}]}, "rate_weight is not negative"),
+        ({"patch": 100}, "multiple of 16"),
+        ({"batch": 0}, "batch is above 0, got 0"),
+        ({"ema": 1.5}, "ema is 0 to 1"),
+        ({"learning": 1}, "unknown keys: learning"),
+        ({"codec": {"channels": 9}}, "do not add up"),
+        ({"codec": {"profile": "other"}}, "unknown profile 'other'"),
+        ({"codec": {"profile": "cvpr2018", "trunk_width": 9}}, "trunk_width"),
+    ],
+)
+def test_bad_settings_are_refused_by_name(folder: Path, changes: dict[str, object], message: str) -> None:
+    path = write_config(folder, stage=None, **changes)
+    with pytest.raises(ParameterError, match=message) as caught:
+        read_config(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_file_that_is_no_text_is_refused_by_name(folder: Path) -> None:
+    path = folder / "binary.yml"
+    path.write_bytes(b"out: \xff")
+    with pytest.raises(ParameterError, match=r"binary\.yml"):
+        read_config(path)
+
+
+def test_numbers_that_yaml_takes_for_text_are_numbers(folder: Path) -> None:
+    path = write_config(folder)
+    path.write_text(path.read_text().replace("learning_rate: 0.001", "learning_rate: 1e-4"))
+    assert "1e-4" in path.read_text()
+    assert read_config(path).stages[0].learning_rate == (1e-4,)
+
+
+@pytest.mark.parametrize("stage", [{"parts": ["encoder"]}, {"shares": {"encoder": 0.5}}])
+def test_parts_of_another_profile_are_refused(folder: Path, stage: dict[str, object]) -> None:
+    path = write_config(folder, stage=stage)
+    with pytest.raises(ParameterError, match=r"joint: parts are of .*got \['encoder'\]"):
+        run(train, "--config", str(path))
+
+
+def test_a_stage_without_a_mask_mean_keeps_that_of_the_stage_before(folder: Path) -> None:
+    stages = [
+        {"name": "a", "steps": 1},
+        {"name": "b", "steps": 1, "mask_mean": [0.6, 0.4]},
+        {"name": "c", "steps": 1},
+    ]
+    config = read_config(write_config(folder, stages=stages))
+    assert [stage.mask_mean for stage in config.stages] == [(), (0.6, 0.4), (0.4,)]
+
+
+def test_learning_rates_follow_each_other_in_equal_parts() -> None:
+    stage = Stage(name="a", steps=1, learning_rate=(1.0, 0.1), final_learning_rate=0.5, warmup_steps=4)
+    late = 10**9
+    rates = [learning_rate(stage, late, done) for done in (0, 0.25, 0.49999, 0.5, 0.75, 1)]
+    assert rates == pytest.approx([1, 0.75, 0.5, 0.1, 0.075, 0.05], rel=1e-3)
+    assert [learning_rate(stage, step, 0.0) for step in range(5)] == [0.25, 0.5, 0.75, 1, 1]
+
+
+@pytest.mark.parametrize("name", ["cwic", "cvpr2018", "cvpr2018-tune"])
+def test_the_shipped_configurations_are_valid(name: str) -> None:
+    config = read_config(Path(train.__file__).parents[1] / "configs" / f"{name}.yml")
+    assert config.codec.profile == name.partition("-")[0]
+    recipe = recipe_of(config)
+    assert {part for stage in config.stages for part in (*stage.parts, *stage.shares)} <= set(recipe.parts)

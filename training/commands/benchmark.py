@@ -1,0 +1,179 @@
+"""`python -m training benchmark FOLDER`: speed beside CompressAI's hyperprior, as a Markdown table.
+
+Both codecs run in this process, with the same threads, on the same pictures, in turns: whatever else the
+machine does hits both. Compressing is from a uint8 array to bytes, decompressing from bytes to a uint8 array.
+Medians over the pictures, of each picture's median over the rounds. `--memory` measures peak memory instead.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from model.checkpoints import load_codec
+from model.errors import ParameterError
+from model.types import PictureCodec, Pixels
+from training.commands.arguments import add_model_arguments, codec_of, pictures_in, quality
+from training.data.pictures import read_rgb
+from training.measure.compressai_reference import NAME, Hyperprior
+from training.measure.memory import MemoryUse, measure_memory
+
+DEFAULT_QUALITY = 75.0  # 0.65 bpp on Kodak, the published rate of the hyperprior at its quality 5
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Medians over the pictures, in seconds.
+
+    Attributes:
+        name: of the codec.
+        compress: array to bytes.
+        decompress: bytes to array.
+    """
+
+    name: str
+    compress: float
+    decompress: float
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A codec to time; `decompress` takes what `compress` returned."""
+
+    name: str
+    compress: Callable[[Pixels], object]
+    decompress: Callable[..., object]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help="of pictures, for speed")
+    add_model_arguments(parser)
+    parser.add_argument(
+        "--rounds", type=_positive, default=3, help="times each picture is coded (%(default)s)"
+    )
+    parser.add_argument("--quality", type=quality, default=DEFAULT_QUALITY, help="of our codec (%(default)g)")
+    parser.add_argument("--threads", type=_positive, help="of torch, for both codecs (torch's own choice)")
+    parser.add_argument(
+        "--memory",
+        type=_source,
+        metavar="PIXELS|FILE",
+        help="measure peak memory on a synthetic picture of that many pixels, or on a picture file",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure what was asked for and print it.
+
+    Raises:
+        ParameterError: neither a folder nor --memory was given.
+        CwicError: pictures, checkpoint or CompressAI are missing.
+    """
+    if args.folder is None and args.memory is None:
+        raise ParameterError("give a folder of pictures to measure speed, or --memory, or both")
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    if args.folder:
+        arrays = [read_rgb(path) for path in pictures_in(args.folder)]
+        subjects = [subject_of(codec_of(args), args.quality), _hyperprior(args.device)]
+        timings = time_all(subjects, arrays, rounds=args.rounds)
+        sys.stdout.write(speed_table(timings, arrays, args.rounds, args.device))
+    if args.memory:
+        load = partial(load_codec, args.model, model_dir=args.model_dir, device=args.device)
+        sys.stdout.write(memory_table(measure_memory(load, args.memory, quality=args.quality)))
+    return 0
+
+
+def subject_of(codec: PictureCodec, quality: float) -> Subject:
+    """Our codec at one quality."""
+    return Subject(f"cwic, quality {quality:g}", partial(codec.encode, quality=quality), codec.decode)
+
+
+def time_all(subjects: Sequence[Subject], arrays: Sequence[Pixels], *, rounds: int) -> tuple[Timing, ...]:
+    """Time every subject on every picture, in turns, after one round that is not counted.
+
+    Shapes differ between pictures, and first calls with a shape allocate: so each picture is warmed.
+    """
+    compress: dict[str, list[float]] = {subject.name: [] for subject in subjects}
+    decompress: dict[str, list[float]] = {subject.name: [] for subject in subjects}
+    for array in arrays:
+        spent: dict[str, list[tuple[float, float]]] = {subject.name: [] for subject in subjects}
+        for number in range(rounds + 1):
+            for subject in subjects:
+                timed = _time_one(subject, array)
+                if number:
+                    spent[subject.name].append(timed)
+        for name, pairs in spent.items():
+            compress[name].append(statistics.median(first for first, _ in pairs))
+            decompress[name].append(statistics.median(second for _, second in pairs))
+    return tuple(
+        Timing(s.name, statistics.median(compress[s.name]), statistics.median(decompress[s.name]))
+        for s in subjects
+    )
+
+
+def speed_table(timings: Sequence[Timing], arrays: Sequence[Pixels], rounds: int, device: str) -> str:
+    """Markdown: milliseconds, and the share of the last one's time that the first takes."""
+    ours, reference = timings
+    rows = (
+        ("compress", ours.compress, reference.compress),
+        ("decompress", ours.decompress, reference.decompress),
+    )
+    load = f", load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    megapixels = statistics.median(array.shape[0] * array.shape[1] for array in arrays) / 1e6
+    return "\n".join(
+        [
+            f"| median over {len(arrays)} pictures | {ours.name} | {reference.name} | ratio |",
+            "|---|---|---|---|",
+            *(f"| {what} | {1000 * a:.0f} ms | {1000 * b:.0f} ms | {a / b:.2f} |" for what, a, b in rows),
+            "",
+            f"{megapixels:.2f} megapixels, {rounds} rounds, {device}, {torch.get_num_threads()} threads, "
+            f"torch {torch.__version__}{load}.",
+            "",
+        ]
+    )
+
+
+def memory_table(use: MemoryUse) -> str:
+    """Markdown: the process's peak after each step."""
+    steps = (("codec and picture loaded", use.loaded), ("encoded", use.encoded), ("decoded", use.decoded))
+    return "\n".join(
+        [
+            f"| {use.width}x{use.height}, {use.width * use.height / 1e6:.1f} megapixels | peak resident memory |",
+            "|---|---|",
+            *(f"| {step} | {size / 2**20:.0f} MiB |" for step, size in steps),
+            "",
+        ]
+    )
+
+
+def _hyperprior(device: str) -> Subject:
+    network = Hyperprior(device=device)
+    return Subject(f"CompressAI {NAME}, quality 5", network.compress, network.decompress)
+
+
+def _time_one(subject: Subject, array: Pixels) -> tuple[float, float]:
+    """Seconds to compress and to decompress; both end with bytes or an array on the CPU: nothing is pending."""
+    started = time.perf_counter()
+    data = subject.compress(array)
+    compressed = time.perf_counter()
+    subject.decompress(data)
+    return compressed - started, time.perf_counter() - compressed
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"at least 1, got {text}")
+    return value
+
+
+def _source(text: str) -> int | Path:
+    return _positive(text) if text.isdecimal() else Path(text)

@@ -1,0 +1,1 @@
+"""What codecs make of pictures: real files, metrics, curves, tables and plots."""

@@ -1,0 +1,102 @@
+"""Training of the default profile: bits per pixel plus lambda times the squared error, over all qualities at once."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.config import CwicConfig
+from model.profiles.cwic.network import CwicNetwork
+from model.profiles.cwic.transforms import lambda_at
+from training.config import Stage, TrainConfig
+from training.data.pool import PicturePool
+from training.recipes.base import AnyNetwork, Outcome, Probe
+from training.recipes.klt import block_samples, principal_components
+from training.team import Team
+
+_LOSS_SCALE = 0.05  # brings the loss to the order of 1
+
+
+class CwicRecipe:
+    """See `Recipe`."""
+
+    parts = ("blocks", "branches", "codes", "map")
+    labels = ("q0.1", "q0.4", "q0.7", "q1.0")
+
+    def __init__(self, config: TrainConfig, codec: CwicConfig) -> None:
+        self._config = config
+        self._codec = codec
+
+    def network(self, pool: PicturePool) -> CwicNetwork:
+        """Linear block transforms that are a Karhunen-Loeve transform, and branches close to zero."""
+        network = CwicNetwork(self._codec)
+        samples = block_samples(pool, generator=torch.Generator().manual_seed(self._config.seed))
+        basis = principal_components(samples)[: self._codec.channels].reshape(-1, 3, 8, 8)
+        network.transforms.analysis.blocks.weight.data = basis.clone()
+        network.transforms.synthesis.blocks.weight.data = basis.clone()
+        return network
+
+    def trained(self, stage: Stage) -> tuple[str, ...]:
+        """See `Recipe`."""
+        return stage.parts or self.parts
+
+    def part_of(self, parameter: str) -> str:
+        """See `Recipe`."""
+        if parameter.startswith("context."):
+            return "map" if parameter.startswith("context.map.") else "codes"
+        return "blocks" if ".blocks." in parameter else "branches"
+
+    def draw(self, batch: int, patch: int, generator: torch.Generator) -> Tensor:
+        """Quality planes."""
+        cells = patch // self._codec.cell
+        return random_quality(batch, cells, plane_share=self._config.plane_share, generator=generator)
+
+    def loss(
+        self, network: nn.Module, x: Tensor, drawn: Tensor, *, stage: Stage, done: float, team: Team
+    ) -> Outcome:
+        """Each sample is divided by the square root of its lambda, so that low and high rates weigh alike."""
+        del team
+        output = network(x, drawn, noise=done < stage.noise_share)
+        error = (output.x_hat - x).square().mean(1, keepdim=True) * 255**2  # [B, 1, H, W]
+        weight = lambda_at(self._codec, drawn)
+        distortion = (functional.avg_pool2d(error, self._codec.cell) * weight).mean((1, 2, 3))
+        total = output.code_bpp + output.map_bpp + distortion
+        loss = (total / weight.mean((1, 2, 3)).sqrt()).mean() * _LOSS_SCALE
+        scalars = {
+            "mse": error.mean(),
+            "bpp/codes": output.code_bpp.mean(),
+            "bpp/map": output.map_bpp.mean(),
+            "mask_mean": output.levels.mean() / self._codec.levels,
+        }
+        return Outcome(loss, scalars)
+
+    def probe(self, network: AnyNetwork, x: Tensor, label: str, *, stage: Stage) -> Probe:
+        """At the quality that the label names."""
+        del stage
+        cell = self._codec.cell
+        shape = (1, 1, x.shape[2] // cell, x.shape[3] // cell)
+        output = network(x, torch.full(shape, float(label.removeprefix("q")), device=x.device))
+        levels = output.levels[0] / self._codec.levels
+        mse = ((output.x_hat.clamp(0, 1) * 255).round() - x * 255).square().mean()
+        bpp, map_bpp = output.code_bpp + output.map_bpp, output.map_bpp
+        scalars = {
+            "bpp": float(bpp),
+            "bpp_map": float(map_bpp),
+            "mask_mean": float(levels.mean()),
+            "mse": float(mse),
+        }
+        return Probe(scalars, {"x_hat": output.x_hat[0], "importance": levels})
+
+
+def random_quality(batch: int, cells: int, *, plane_share: float, generator: torch.Generator) -> Tensor:
+    """Quality planes, float32 [batch, 1, cells, cells] in 0..1: constant, or two-by-two corners for a share of them.
+
+    Half of the varied planes have sharp borders and half are interpolated, so that a region of interest needs
+    no second model.
+    """
+    constant = torch.rand(batch, 1, 1, 1, generator=generator).expand(-1, 1, cells, cells)
+    corners = torch.rand(batch, 1, 2, 2, generator=generator)
+    sharp = functional.interpolate(corners, size=(cells, cells), mode="nearest")
+    smooth = functional.interpolate(corners, size=(cells, cells), mode="bilinear")
+    draw = torch.rand(batch, 1, 1, 1, generator=generator)
+    varied = torch.where(draw < plane_share / 2, sharp, smooth)
+    return torch.where(draw < plane_share, varied, constant)
