@@ -149,7 +149,7 @@ def test_the_healthcheck_says_whether_the_server_is_ready(
 ) -> None:
     with process(tmp_path / "log") as (_, address):
         port = address.rpartition(":")[2]
-        wait_until(lambda: httpx.get(f"{address}/readyz").is_success)
+        wait_until(lambda: httpx.get(f"{address}/readyz", timeout=PATIENCE).is_success)
         for host in ("127.0.0.1", "0.0.0.0", "localhost"):  # noqa: S104 - asked on the loopback
             assert main(["--healthcheck", "--host", host, "--port", port]) == 0
     assert capsys.readouterr().err == ""
@@ -177,8 +177,8 @@ def test_the_healthcheck_of_a_server_that_is_not_ready_fails(
 def test_a_worker_that_dies_fails_its_request_and_ends_the_process(tmp_path: Path) -> None:
     dying = "FakeCodec(on_encode=lambda array: array.shape[0] == 16 and sys.exit())"
     with process(tmp_path / "log", codec=dying) as (server, address):
-        wait_until(lambda: httpx.get(f"{address}/readyz").is_success)
-        assert httpx.post(f"{address}/compress", content=png()).status_code == 503
+        wait_until(lambda: httpx.get(f"{address}/readyz", timeout=PATIENCE).is_success)
+        assert httpx.post(f"{address}/compress", content=png(), timeout=PATIENCE).status_code == 503
         assert server.wait(PATIENCE) == FAILED
     last = (tmp_path / "log").read_text().splitlines()[-1]
     assert last == "cwic-serve: cannot serve: The worker has ended; the server must be restarted."
@@ -225,8 +225,8 @@ def test_an_option_that_is_cut_short_is_refused(capsys: pytest.CaptureFixture[st
 def test_a_process_serves_names_no_software_and_ends_on_sigterm(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with process(log, "--log-format", "json") as (server, address):
-        wait_until(lambda: httpx.get(f"{address}/readyz").is_success)
-        assert "Server" not in httpx.get(f"{address}/models").headers
+        wait_until(lambda: httpx.get(f"{address}/readyz", timeout=PATIENCE).is_success)
+        assert "Server" not in httpx.get(f"{address}/models", timeout=PATIENCE).headers
         server.send_signal(signal.SIGTERM)
         server.wait(PATIENCE)
         assert server.returncode == -signal.SIGTERM  # uvicorn ends by the signal that it was sent
