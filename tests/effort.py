@@ -11,12 +11,15 @@ from typing import Any
 PATIENCE = 300.0  # seconds; what must happen takes far less on any machine, and what never happens ends here
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Return as soon as the condition holds; raises AssertionError where it never does."""
+def wait_until(condition: Callable[[], bool], *, pause: float = 0.005) -> None:
+    """Return as soon as the condition holds; raises AssertionError where it never does.
+
+    `pause` is the time between two looks, in seconds: longer where looking is work for somebody else.
+    """
     end = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < end, f"not so after {PATIENCE:g} s"
-        time.sleep(0.005)
+        time.sleep(pause)
 
 
 @dataclass

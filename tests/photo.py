@@ -3,6 +3,7 @@
 import io
 from importlib.resources import files
 
+import httpx
 import numpy as np
 from PIL import Image
 
@@ -21,6 +22,17 @@ def pixels_of(data: bytes) -> Pixels:
     """A picture file's pixels, uint8 [H, W, 3]."""
     with Image.open(io.BytesIO(data)) as image:
         return np.array(image.convert("RGB"))
+
+
+def round_trip(client: httpx.Client, *, form: bool = False) -> str:
+    """Send the photo through a service, as a raw body or as a form, and tell what became of it."""
+    photo = photo_jpeg()
+    sent = (
+        client.post("/compress", files={"file": photo}) if form else client.post("/compress", content=photo)
+    )
+    file = sent.raise_for_status().content
+    restored = client.post("/decompress", content=file).raise_for_status().content
+    return told(photo, file, restored)
 
 
 def told(photo: bytes, file: bytes, restored: bytes) -> str:

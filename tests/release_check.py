@@ -24,7 +24,7 @@ import httpx
 from tests.docker.image import free_port, say
 from tests.docker.observe import answers
 from tests.effort import PATIENCE, wait_until
-from tests.photo import photo_jpeg, told
+from tests.photo import photo_jpeg, round_trip, told
 
 ROOT = Path(__file__).parents[1]
 OURS = ("VIRTUAL_ENV", "PYTHONPATH", "MAKEFLAGS", "MFLAGS", "MAKELEVEL")  # what a new shell would not have
@@ -80,15 +80,12 @@ class Check:
         )
         address = f"http://127.0.0.1:{port}"
         try:
-            wait_until(lambda: server.poll() is not None or answers(f"{address}/readyz"))
-            photo = photo_jpeg()
+            wait_until(lambda: server.poll() is not None or answers(f"{address}/readyz"), pause=0.5)
             with httpx.Client(base_url=address, timeout=PATIENCE) as client:
-                file = client.post("/compress", content=photo).raise_for_status().content
-                restored = client.post("/decompress", content=file).raise_for_status().content
+                return round_trip(client)
         finally:
             os.killpg(server.pid, signal.SIGTERM)
             server.wait()
-        return told(photo, file, restored)
 
     def test(self) -> str:
         """README's `make test`."""

@@ -8,12 +8,12 @@ With `--screenshot FILE`, Chromium takes a picture of Prometheus' own graphs of 
 import argparse
 import contextlib
 import math
-import os
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -46,11 +46,11 @@ COLUMNS = 3
 
 
 @contextlib.contextmanager
-def process(*command: str | Path, log: Path, **variables: str) -> Iterator[None]:
+def process(*command: str | Path, log: Path) -> Iterator[None]:
     """A process that runs as long as the block."""
     with (
         log.open("wb") as file,
-        subprocess.Popen(command, stdout=file, stderr=file, env={**os.environ, **variables}) as running,  # noqa: S603
+        subprocess.Popen(command, stdout=file, stderr=file) as running,  # noqa: S603
     ):
         try:
             yield
@@ -167,11 +167,12 @@ def observe(folder: Path, screenshot: Path | None) -> None:
         ThreadPoolExecutor(CLIENTS) as pool,
         httpx.Client(base_url=f"http://{prometheus}", timeout=PATIENCE) as client,
     ):
-        wait_until(lambda: answers(f"http://{service}/readyz") and answers(f"http://{prometheus}/-/ready"))
+        for address in (f"{service}/readyz", f"{prometheus}/-/ready"):
+            wait_until(partial(answers, f"http://{address}"), pause=0.5)
         try:
             clients = [pool.submit(load, f"http://{service}", stop) for _ in range(CLIENTS)]
             scraped = 'count_over_time(up{job="cwic"}[10m])'
-            wait_until(lambda: max(series(client, scraped), default=0) >= SCRAPES)
+            wait_until(lambda: max(series(client, scraped), default=0) >= SCRAPES, pause=0.5)
             for each in clients:
                 assert not each.done(), f"a client has stopped: {each.done() and each.exception()}"
             queries = dashboard_queries()

@@ -3,7 +3,7 @@
 import json
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import promql_parser
 import yaml
@@ -34,21 +34,31 @@ def dashboard_queries() -> list[Query]:
 
 def alert_queries() -> list[Query]:
     """Of every alert."""
-    rules = yaml.safe_load(ALERTS.read_text())["groups"][0]["rules"]
-    return [Query(rule["alert"], rule["expr"]) for rule in rules]
+    return [Query(rule["alert"], rule["expr"]) for rule in alert_rules()]
+
+
+def alert_rules() -> list[dict[str, Any]]:
+    """The alerts as they are written."""
+    [group] = yaml.safe_load(ALERTS.read_text())["groups"]
+    return list(group["rules"])
+
+
+def selectors_of(query: Query) -> list[promql_parser.VectorSelector]:
+    """What a query selects; raises ValueError where it cannot be parsed."""
+    found: list[promql_parser.VectorSelector] = []
+
+    def visit(node: object) -> bool:
+        if isinstance(node, promql_parser.VectorSelector):
+            found.append(node)
+        return True
+
+    promql_parser.walk(promql_parser.parse(query.expr), visit)
+    return found
 
 
 def metrics_of(query: Query) -> set[str]:
     """The names of the metrics in a query; raises ValueError where it cannot be parsed."""
-    names: set[str] = set()
-
-    def visit(node: object) -> bool:
-        if isinstance(node, promql_parser.VectorSelector):
-            names.add(node.name or "")
-        return True
-
-    promql_parser.walk(promql_parser.parse(query.expr), visit)
-    return names
+    return {selector.name or "" for selector in selectors_of(query)}
 
 
 def _filled_in(expr: str) -> str:

@@ -6,20 +6,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import promql_parser
 import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
 from service.metrics import Metrics
 from tests.docker.promql import (
-    ALERTS,
     DASHBOARD,
     DOCKER,
     Query,
     alert_queries,
+    alert_rules,
     dashboard_queries,
     metrics_of,
+    selectors_of,
 )
 from tests.docker.tools import tool
 
@@ -118,7 +118,7 @@ def test_every_alert_is_tested_both_ways() -> None:
 
 
 def test_every_alert_says_what_it_is_and_how_bad() -> None:
-    for rule in yaml.safe_load(ALERTS.read_text())["groups"][0]["rules"]:
+    for rule in alert_rules():
         assert rule["labels"]["severity"] in {"warning", "critical"}
         assert rule["annotations"]["summary"]
         assert f"`{rule['alert']}`" in (DOCKER / "README.md").read_text()
@@ -127,13 +127,6 @@ def test_every_alert_says_what_it_is_and_how_bad() -> None:
 def test_alerts_use_the_job_that_is_scraped() -> None:
     scraped = yaml.safe_load((DOCKER / "prometheus/prometheus.yml").read_text())["scrape_configs"]
     assert [each["job_name"] for each in scraped] == ["cwic"]
-    jobs: set[str] = set()
-
-    def visit(node: object) -> bool:
-        if isinstance(node, promql_parser.VectorSelector):
-            jobs.update(each.value for each in node.matchers.matchers if each.name == "job")
-        return True
-
-    for query in alert_queries():
-        promql_parser.walk(promql_parser.parse(query.expr), visit)
-    assert jobs == {"cwic"}
+    selected = [selector for query in alert_queries() for selector in selectors_of(query)]
+    matchers = [each for selector in selected for each in selector.matchers.matchers]
+    assert {each.value for each in matchers if each.name == "job"} == {"cwic"}

@@ -52,10 +52,13 @@ class PillowCodec:
             return np.asarray(picture.convert("RGB"))
 
     def _load_plugin(self) -> None:
-        if not self.available:
-            raise ParameterError(f"{self.label} needs the extra `measure`: pip install 'cwic[measure]'")
-        if self.plugin is not None:
+        if self.plugin is None:
+            return
+        try:
             importlib.import_module(self.plugin)
+        except ImportError as exc:
+            message = f"{self.label} needs the extra `measure`: pip install 'cwic[measure]'"
+            raise ParameterError(message) from exc
 
 
 _JPEG_QUALITIES = (1, 3, 5, 7, 10, 14, 20, 30, 40, 50, 60, 70, 80, 85)
