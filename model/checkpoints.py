@@ -21,6 +21,7 @@ from torch import Tensor
 
 from model.codec import Codec
 from model.config import CodecConfig
+from model.container.format import unpack
 from model.errors import (
     CheckpointFormatError,
     CheckpointNotFoundError,
@@ -29,6 +30,7 @@ from model.errors import (
     ParameterError,
     SelfTestError,
 )
+from model.options import EncodeOptions
 from model.types import Limits, ModelInfo, Pixels
 
 DEFAULT_MODEL_DIR = Path(__file__).parent / "weights"
@@ -96,7 +98,8 @@ def save_checkpoint(
     data = safetensors.torch.save(tensors, metadata={"config": config.to_json()})
     sha256 = hashlib.sha256(data).hexdigest()
     codec = _build(data, weights_path, path.name, sha256, torch.device("cpu"), torch.float32, Limits())
-    golden = codec.encode(golden_picture(), quality=None if config.fixed_rate else _GOLDEN_QUALITY)
+    quality = None if config.fixed_rate else _GOLDEN_QUALITY
+    golden = codec.encode(golden_picture(), EncodeOptions(quality=quality, lossless=False))
     levels, codes = codec.decode_codes(golden)
     full = {
         "name": path.name,
@@ -203,7 +206,7 @@ def _parse_card(text: bytes, path: Path) -> dict[str, Any]:
 
 def _self_test(codec: Codec, card: dict[str, Any]) -> None:
     try:
-        found = _digest(*codec.decode_codes(base64.b64decode(card["golden"]), limits=Limits()))
+        found = _digest(*codec.decode_codes(unpack(base64.b64decode(card["golden"]), limits=Limits())))
     except CwicError as exc:
         raise SelfTestError(f"the golden vector of {codec.info.name} does not decode here: {exc}") from exc
     if found != card["golden_codes_sha256"]:

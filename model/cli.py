@@ -22,6 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import NoReturn, Protocol
 
+from model.config import TUNES
 from model.container import format as file_format
 from model.errors import (
     CheckpointError,
@@ -31,7 +32,9 @@ from model.errors import (
     LimitError,
     ParameterError,
 )
-from model.types import DEFAULT_QUALITY, FileInfo, Limits, PictureCodec
+from model.options import DEFAULT_QUALITY, DecodeOptions, EncodeOptions
+from model.protocol import PictureCodec
+from model.types import FileInfo, Limits, Region
 
 # torch, numpy's and Pillow's parts are imported where they are used: `cwic --help` and `inspect` are instant.
 
@@ -106,10 +109,25 @@ def _parser() -> argparse.ArgumentParser:
     compress = commands.add_parser("compress", help="a picture to a .cwic file")
     _add_paths(compress, "picture: PNG, JPEG, WebP, AVIF, GIF, TIFF, BMP or PPM", ".cwic file")
     compress.add_argument("--quality", type=float, help=_QUALITY)
+    compress.add_argument(
+        "--tune", choices=TUNES, help="what the file is made to be good at (default: the model's)"
+    )
+    compress.add_argument("--lossless", action="store_true", help="keep the picture as it is")
     _add_codec(compress)
 
     decompress = commands.add_parser("decompress", help="a .cwic file to a picture")
     _add_paths(decompress, ".cwic file", "picture: .png, .jpg or .webp")
+    decompress.add_argument(
+        "--region", metavar="X,Y,W,H", type=_region, help="only this part of the picture, in pixels"
+    )
+    decompress.add_argument(
+        "--groups", metavar="N", type=int, help="a preview from the first N groups of channels"
+    )
+    decompress.add_argument(
+        "--allow-truncated",
+        action="store_true",
+        help="decode a file that was cut in transfer as far as it goes",
+    )
     _add_format(decompress)
     _add_codec(decompress)
 
@@ -153,32 +171,42 @@ def _add_codec(parser: argparse.ArgumentParser) -> None:
 def _compress(args: argparse.Namespace, checkpoints: Checkpoints | None) -> int:
     from model.images.files import read_image
 
+    options = EncodeOptions(quality=args.quality, tune=args.tune, lossless=args.lossless or None)
     _check_output(args)
     data = _read(args.input)
     picture = read_image(data, limits=_limits(args))
     codec = _load(args, checkpoints)
-    file = codec.encode(picture.array, quality=args.quality)
+    file = codec.encode(picture.array, options)
     _write(args.output, file)
-    height, width = picture.array.shape[:2]
+    info = file_format.inspect(file)
     words = [
-        f"{width}x{height}: {len(data)} -> {len(file)} bytes ({len(data) / len(file):.2f}x smaller)",
-        f"{8 * len(file) / (width * height):.3f} bpp",
-        "one rate" if codec.info.fixed_rate else f"quality {args.quality or DEFAULT_QUALITY:g}",
-        f"model {codec.info.name}",
+        f"{info.width}x{info.height}: {len(data)} -> {len(file)} bytes ({len(data) / len(file):.2f}x smaller)",
+        f"{info.bpp:.3f} bpp",
+        *_rate(info),
+        *([f"model {codec.info.name}"] if info.model_id else []),
         *picture.notes,
     ]
     _say(", ".join(words))
     return 0
 
 
+def _rate(info: FileInfo) -> list[str]:
+    """What a file was made at."""
+    if info.profile == "lossless":
+        return ["lossless"]
+    return ["one rate"] if info.quality is None else [f"quality {info.quality:g}", f"tune {info.tune}"]
+
+
 def _decompress(args: argparse.Namespace, checkpoints: Checkpoints | None) -> int:
     from model.images.writing import write_image
 
+    options = DecodeOptions(region=args.region, groups=args.groups, allow_truncated=args.allow_truncated)
     format = _format(args)
     _check_output(args)
-    data = _read(args.input)
-    info = file_format.inspect(data, limits=_limits(args))  # refuses what is damaged before the slow imports
-    array = _load(args, checkpoints, info=info).decode(data)
+    data, limits = _read(args.input), _limits(args)
+    # Refuses what is damaged before the slow imports.
+    file = file_format.unpack(data, limits=limits, allow_truncated=options.allow_truncated)
+    array = _load(args, checkpoints, file=file).decode(file, options)
     _write(args.output, write_image(array, format=format))
     return 0
 
@@ -187,17 +215,18 @@ def _importance_map(args: argparse.Namespace, checkpoints: Checkpoints | None) -
     from model.images.files import read_image
     from model.images.writing import write_image
 
+    options = EncodeOptions(quality=args.quality)
     format = _format(args)
     _check_output(args)
     data = _read(args.input)
     if data.startswith(file_format.MAGIC):
         if args.quality is not None:
             raise _Usage("--quality is for pictures; a .cwic file has its own")
-        info = file_format.inspect(data, limits=_limits(args))
-        array = _load(args, checkpoints, info=info).importance_map(data)
+        file = file_format.unpack(data, limits=_limits(args))
+        array = _load(args, checkpoints, file=file).importance_map(file)
     else:
         picture = read_image(data, limits=_limits(args)).array
-        array = _load(args, checkpoints).importance_map(picture, quality=args.quality)
+        array = _load(args, checkpoints).importance_map(picture, options)
     _write(args.output, write_image(array, format=format))
     return 0
 
@@ -210,11 +239,16 @@ def _inspect(args: argparse.Namespace, checkpoints: Checkpoints | None) -> int:
         text = json.dumps(facts, indent=2)
     else:
         facts["sections"] = ", ".join(f"{section.name} {section.length}" for section in info.sections)
-        text = "\n".join(
-            f"{name:12} {'-' if value in (None, '') else value}" for name, value in facts.items()
-        )
+        text = "\n".join(f"{name:12} {_fact(value)}" for name, value in facts.items())
     _write("-", f"{text}\n".encode())
     return 0
+
+
+def _fact(value: object) -> object:
+    """A fact of a file as a person reads it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value in (None, "") else value
 
 
 _COMMANDS = {
@@ -230,6 +264,15 @@ def _version() -> str:
         return metadata.version("cwic")
     except metadata.PackageNotFoundError:
         return "unknown"
+
+
+def _region(text: str) -> Region:
+    """A rectangle from `X,Y,W,H`; raises ArgumentTypeError."""
+    try:
+        x, y, width, height = map(int, text.split(","))
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"a region is X,Y,W,H in pixels, got {text!r}") from exc
+    return Region(x, y, width, height)
 
 
 def _limits(args: argparse.Namespace) -> Limits:
@@ -251,7 +294,7 @@ def _format(args: argparse.Namespace) -> str:
 
 
 def _load(
-    args: argparse.Namespace, checkpoints: Checkpoints | None, *, info: FileInfo | None = None
+    args: argparse.Namespace, checkpoints: Checkpoints | None, *, file: file_format.Container | None = None
 ) -> PictureCodec:
     """The codec that the command line names, or else the one that made a file, or else the default."""
     if checkpoints is None:
@@ -262,9 +305,10 @@ def _load(
     names = (args.model,) if args.model else checkpoints.available(model_dir)
     if not names:
         raise CheckpointNotFoundError(f"no checkpoint in {model_dir}")
+    wanted = file.header.model_id.hex() if file else ""
     for name in names:
         codec = checkpoints.load_codec(name, model_dir=model_dir, device=args.device, limits=_limits(args))
-        if info is None or info.model_id in ("", codec.info.model_id):
+        if wanted in ("", codec.info.model_id):
             break
     return codec  # one that does not fit says so itself, with both ids
 

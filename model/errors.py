@@ -17,7 +17,7 @@ CwicError
 │       ├── SectionError            a critical section that is unknown, missing, repeated or out of order
 │       ├── PayloadError            a section whose contents cannot have been written by an encoder
 │       ├── WrongModelError         made with a checkpoint that is not loaded
-│       └── NoImportanceMapError    a stored picture has no importance map
+│       └── NoImportanceMapError    a lossless file has no importance map
 ├── DeviceError                 the device that was asked for is not here, or is full or broken
 └── CheckpointError             the installation is at fault
     ├── CheckpointNotFoundError
@@ -107,7 +107,7 @@ class WrongModelError(FileError):
 
 
 class NoImportanceMapError(FileError):
-    """A stored picture has no importance map."""
+    """A lossless file has no importance map."""
 
 
 class DeviceError(CwicError):

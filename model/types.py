@@ -2,13 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
-DEFAULT_QUALITY = 50.0
 Check = Callable[[], None]  # called between the steps of long work; what it raises ends the work
 
 
@@ -38,6 +36,28 @@ class SectionInfo:
 
 
 @dataclass(frozen=True)
+class Region:
+    """A rectangle of a picture.
+
+    Attributes:
+        x: pixels to the left of it.
+        y: pixels above it.
+        width: in pixels.
+        height: in pixels.
+    """
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    @property
+    def edges(self) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom, as `model.tiling.Box` takes them; right and bottom are outside."""
+        return self.x, self.y, self.x + self.width, self.y + self.height
+
+
+@dataclass(frozen=True)
 class FileInfo:
     """What a .cwic file says about itself without being decoded.
 
@@ -46,11 +66,17 @@ class FileInfo:
         width: in pixels.
         height: in pixels.
         channels: 3 (RGB) or 4 (RGB and alpha).
-        profile: codec profile, `cwic`, `cvpr2018` or `stored` (a picture kept as it was, because coding did not pay).
-        model_id: first 8 hexadecimal digits of the checkpoint's SHA-256; empty for `stored`.
-        quality: 1 to 100; None for `stored` and for profiles of one rate.
-        lowest_level: of the importance map: 1, or 0 where places may be empty; None for `stored`.
-        sections: in file order.
+        profile: codec profile, `cwic` or `cvpr2018`, or `lossless` (samples kept as they are).
+        model_id: first 8 hexadecimal digits of the checkpoint's SHA-256; empty for `lossless`.
+        quality: 1 to 100; None for `lossless` and for profiles of one rate.
+        tune: what the picture was coded for, `psnr` or `visual`; None for profiles that have none, and `lossless`.
+        grey: whether the three colour channels are equal.
+        lowest_level: of the importance map: 1, or 0 where places may be empty; None for `lossless`.
+        tile: side of the tiles, in pixels.
+        tiles: how many there are.
+        plane: whether the quality varies over the picture.
+        truncated: whether the file was cut in transfer and announces more than is there.
+        sections: in file order, each with the sum over its tiles; only those that are there.
         size: of the whole file, in bytes.
     """
 
@@ -61,7 +87,13 @@ class FileInfo:
     profile: str
     model_id: str
     quality: float | None
+    tune: str | None
+    grey: bool
     lowest_level: int | None
+    tile: int
+    tiles: int
+    plane: bool
+    truncated: bool
     sections: tuple[SectionInfo, ...]
     size: int
 
@@ -96,36 +128,3 @@ class ModelInfo:
     device: str
     dtype: str
     fixed_rate: bool
-
-
-class PictureCodec(Protocol):
-    """Pictures to bytes and back. Safe to use from several threads; holds no state between calls."""
-
-    @property
-    def info(self) -> ModelInfo:
-        """The checkpoint behind it."""
-
-    def encode(self, array: Pixels, *, quality: float | None = None, check: Check = unchecked) -> bytes:
-        """A .cwic file of an [H, W, 3] or [H, W, 4] picture.
-
-        `quality` is 1 to 100; None means DEFAULT_QUALITY, or nothing where the checkpoint has one rate.
-
-        Raises ParameterError (a quality out of range, or given where there is none to choose), LimitError.
-        """
-
-    def decode(self, data: bytes, *, check: Check = unchecked) -> Pixels:
-        """The picture of a .cwic file, [H, W, 3] or [H, W, 4]; raises FileError, LimitError."""
-
-    def importance_map(
-        self, source: Pixels | bytes, *, quality: float | None = None, check: Check = unchecked
-    ) -> Pixels:
-        """How many channels are kept where, [H, W] of the picture's size, 255 = all.
-
-        Of a picture (with `quality` as in `encode`), or of a .cwic file, where its codes are not decoded.
-        """
-
-    def kept_codes(self, data: bytes) -> int:
-        """How many codes a file keeps under its mask: raw bits, where codes are binary. 0 for a stored picture."""
-
-    def inspect(self, data: bytes) -> FileInfo:
-        """The facts of a file's header; every checksum is verified, nothing is decoded."""

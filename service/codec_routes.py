@@ -9,9 +9,11 @@ from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from model.container.format import MAGIC
 from model.images.files import read_image
 from model.images.writing import MEDIA_TYPES, formats_for, write_image
-from model.types import PictureCodec
+from model.options import EncodeOptions
+from model.protocol import PictureCodec
 from service import openapi, problems
 from service.engine import Engine, Job
 from service.models import limits_of
@@ -19,7 +21,6 @@ from service.negotiation import choose_format
 from service.problems import ProblemError
 from service.schemas import CompressQuery, DecompressQuery, FileFacts, NoQuery
 
-MAGIC = b"CWIC"
 NOTES = "X-CWIC-Notes"
 
 _PICTURE = "A picture: PNG, JPEG, WebP, AVIF, GIF, TIFF, BMP or PPM; its bytes tell which."
@@ -48,13 +49,14 @@ def codec_routes(engine: Engine) -> APIRouter:
     )
     async def compress(request: Request, query: Annotated[CompressQuery, Query()]) -> Response:
         codec = engine.models.named(query.model)
-        _check_quality(query.quality, codec)
+        options = query.options
+        _check_options(options, codec)
 
         def work(job: Job) -> Response:
             with job.stages.measure("decode"):
                 picture = read_image(job.data, limits=limits)
             with job.stages.measure("inference"):
-                file = codec.encode(picture.array, quality=query.quality, check=job.check)
+                file = codec.encode(picture.array, options, check=job.check)
             height, width = picture.array.shape[:2]
             engine.metrics.compressed(received=len(job.data), size=len(file), pixels=width * height)
             return _answer(
@@ -80,13 +82,13 @@ def codec_routes(engine: Engine) -> APIRouter:
         _chosen(request, query.format, MEDIA_TYPES)  # before the body, where none would do
 
         def work(job: Job) -> Response:
-            codec = models.of_file(job.data)
+            codec, file = models.of_file(job.data)
             with job.stages.measure("inference"):
-                array = codec.decode(job.data, check=job.check)
+                array = codec.decode(file, check=job.check)
             picture_format = _chosen(request, query.format, formats_for(array.shape))
             with job.stages.measure("encode"):
                 picture = write_image(array, format=picture_format)
-            bpp = 8 * len(job.data) / (array.shape[0] * array.shape[1])
+            bpp = 8 * file.size / (array.shape[0] * array.shape[1])
             return _answer(picture, MEDIA_TYPES[picture_format], codec, bpp=bpp, vary="Accept")
 
         return await engine.run(request, op="decompress", work=work)
@@ -110,22 +112,22 @@ def codec_routes(engine: Engine) -> APIRouter:
     )
     async def importance_map(request: Request, query: Annotated[CompressQuery, Query()]) -> Response:
         models = engine.models
-        named = models.named(query.model)
+        named, options = models.named(query.model), query.options
 
         def work(job: Job) -> Response:
             notes: tuple[str, ...] = ()
             if job.data.startswith(MAGIC):
-                codec = models.of_file(job.data)
+                codec, file = models.of_file(job.data)
                 with job.stages.measure("inference"):
-                    array = codec.importance_map(job.data, check=job.check)
+                    array = codec.importance_map(file, check=job.check)
             else:
                 codec = named
-                _check_quality(query.quality, codec)
+                _check_options(options, codec)
                 with job.stages.measure("decode"):
                     picture = read_image(job.data, limits=limits)
                 notes = picture.notes
                 with job.stages.measure("inference"):
-                    array = codec.importance_map(picture.array, quality=query.quality, check=job.check)
+                    array = codec.importance_map(picture.array, options, check=job.check)
             with job.stages.measure("encode"):
                 png = write_image(array, format="png")
             return _answer(png, MEDIA_TYPES["png"], codec, notes=notes)
@@ -134,7 +136,7 @@ def codec_routes(engine: Engine) -> APIRouter:
 
     @router.post(
         "/inspect",
-        summary="What a .cwic file says about itself",
+        summary="What a .cwic file says about itself, even one that was cut in transfer",
         responses=openapi.answers(*openapi.WORK, *openapi.READ_FILE),
         openapi_extra=openapi.body(_FILE, openapi.CWIC_TYPE),
     )
@@ -143,16 +145,16 @@ def codec_routes(engine: Engine) -> APIRouter:
 
         def work(job: Job) -> FileFacts:
             with job.stages.measure("inspect"):
-                return FileFacts.of(models.default.inspect(job.data))
+                return FileFacts.of(models.default.read(job.data, allow_truncated=True).info())
 
         return await engine.run(request, op="inspect", work=work)
 
     return router
 
 
-def _check_quality(quality: float | None, codec: PictureCodec) -> None:
+def _check_options(options: EncodeOptions, codec: PictureCodec) -> None:
     """Refuse a quality where there is none to choose, before a picture is received or read."""
-    if quality is not None and codec.info.fixed_rate:
+    if options.quality is not None and codec.info.fixed_rate:
         reason = f"the model {codec.info.name!r} has one rate; leave quality out"
         raise RequestValidationError([{"loc": ("query", "quality"), "msg": reason}])
 

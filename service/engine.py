@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, TypeVar
 from starlette.requests import Request
 
 from model.errors import CwicError
-from model.types import Check, PictureCodec
+from model.protocol import PictureCodec
+from model.types import Check
 from service import models, problems
 from service.body import read_body
 from service.gate import Gate

@@ -4,7 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from model.types import DEFAULT_QUALITY, FileInfo, ModelInfo
+from model.options import DEFAULT_QUALITY, EncodeOptions
+from model.types import FileInfo, ModelInfo
 
 Quality = Annotated[float, Field(ge=1, le=100, allow_inf_nan=False)]
 ModelName = Annotated[
@@ -27,6 +28,11 @@ class CompressQuery(BaseModel):
     ] = None
     model: ModelName = None
 
+    @property
+    def options(self) -> EncodeOptions:
+        """What the codec is asked for."""
+        return EncodeOptions(quality=self.quality)
+
 
 class DecompressQuery(BaseModel):
     """Parameters of /decompress."""
@@ -48,8 +54,8 @@ class NoQuery(BaseModel):
 class Section(BaseModel):
     """One section of a .cwic file."""
 
-    name: str = Field(examples=["codes"])
-    length: int = Field(description="Of its payload, in bytes.")
+    name: str = Field(examples=["map", "codes0"])
+    length: int = Field(description="Of its payloads, one for each tile, in bytes.")
 
 
 class FileFacts(BaseModel):
@@ -60,14 +66,28 @@ class FileFacts(BaseModel):
     height: int = Field(description="In pixels.")
     channels: int = Field(description="3 (RGB) or 4 (RGB and alpha).")
     profile: str = Field(
-        description="Codec profile; `stored` for a picture kept as it was.", examples=["cwic"]
+        description="Codec profile; `lossless` for a picture kept as it was.", examples=["cwic"]
     )
-    model_id: str = Field(description="Of the model that made it; empty for `stored`.", examples=["1f2e3d4c"])
-    quality: float | None = Field(description="1 to 100; null for `stored` and for profiles of one rate.")
+    model_id: str = Field(
+        description="Of the model that made it; empty for `lossless`.", examples=["1f2e3d4c"]
+    )
+    quality: float | None = Field(description="1 to 100; null for `lossless` and for profiles of one rate.")
+    tune: str | None = Field(
+        description="What it was coded for, `psnr` or `visual`; null for profiles that have none, "
+        "and for `lossless`.",
+        examples=["visual"],
+    )
+    grey: bool = Field(description="Its three colour channels are equal.")
     lowest_level: int | None = Field(
-        description="Of the importance map: 1, or 0 where places may be empty; null for `stored`."
+        description="Of the importance map: 1, or 0 where places may be empty; null for `lossless`."
     )
-    sections: list[Section] = Field(description="In file order.")
+    tile: int = Field(description="Side of the tiles, in pixels.")
+    tiles: int = Field(description="How many there are.")
+    plane: bool = Field(description="Its quality varies over the picture.")
+    truncated: bool = Field(
+        description="It was cut in transfer and announces more than is there; /decompress refuses it."
+    )
+    sections: list[Section] = Field(description="In file order; only those that are there.")
     size: int = Field(description="Of the whole file, in bytes.")
     bpp: float = Field(description="Bits per pixel of the whole file.")
 
@@ -82,7 +102,13 @@ class FileFacts(BaseModel):
             profile=info.profile,
             model_id=info.model_id,
             quality=info.quality,
+            tune=info.tune,
+            grey=info.grey,
             lowest_level=info.lowest_level,
+            tile=info.tile,
+            tiles=info.tiles,
+            plane=info.plane,
+            truncated=info.truncated,
             sections=[Section(name=each.name, length=each.length) for each in info.sections],
             size=info.size,
             bpp=info.bpp,

@@ -22,8 +22,9 @@ settings.load_profile("any machine")
 
 TINY = CwicConfig(
     channels=16,
-    levels=4,
-    groups=(4, 12),
+    kept=(4, 7, 11, 16),
+    groups=(4, 8, 4),
+    passes=(5, 2, 1),
     stem_width=8,
     trunk_width=12,
     blocks=1,

@@ -103,6 +103,7 @@ class TrainConfig:
         patch: side of the crops, in pixels; a multiple of 16, and for `cwic` 192 or more for a codec to be used.
         batch: crops in a step, of each process.
         plane_share: `cwic`: share of the crops whose quality varies over the crop.
+        prefix_share: `cwic`: share of the crops that are coded as a file that was cut after some channel group.
         clip: largest norm of the gradient.
         ema: decay of the weights' moving average, which is what is exported.
         bfloat16: whether the convolutions run in bfloat16; None decides by the hardware.
@@ -122,6 +123,7 @@ class TrainConfig:
     patch: int = 192
     batch: int = 8
     plane_share: float = 0.35
+    prefix_share: float = 0.1
     clip: float = 1.0
     ema: float = 0.999
     bfloat16: bool | None = None
@@ -139,7 +141,7 @@ class TrainConfig:
         _require(self.patch >= 16 and not self.patch % 16, f"patch is a multiple of 16, got {self.patch}")
         for key in ("batch", "clip", "log_every", "save_every", "val_every"):
             _require(getattr(self, key) > 0, f"{key} is above 0, got {getattr(self, key)}")
-        for key in ("plane_share", "ema"):
+        for key in ("plane_share", "prefix_share", "ema"):
             _require(0 <= getattr(self, key) <= 1, f"{key} is 0 to 1, got {getattr(self, key)}")
         least = self.codec.lowest_level / self.codec.levels
         for stage in self.stages:

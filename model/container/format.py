@@ -1,273 +1,295 @@
-"""The container: facts and section payloads to bytes and back. Bytes only; nothing here decodes a payload.
+"""The container: facts and payloads to bytes and back. Bytes only; nothing here decodes a payload.
 
-Format, version 1. Integers are little-endian; a varint is unsigned LEB128 in its shortest form, at most
+Format, version 2. Integers are little-endian; a varint is unsigned LEB128 in its shortest form, at most
 32 bits.
 
     header
         magic           4 bytes   b"CWIC"
-        version         u8        1
-        profile         u8        0 stored, 1 cwic, 2 cvpr2018
-        flags           u8        bit 0: the picture has alpha; bit 1, of cvpr2018 only: the importance map
-                                  has a level 0, which keeps no channels (otherwise its lowest is 1); the other
-                                  bits are zero
+        version         u8        2
+        kind            u8        bits 0-1: 0 lossless, 1 cwic, 2 cvpr2018; bits 2-4: binary logarithm of the tile
+                                  size, less 8 (tiles of 256 to 32768 pixels; at most 8192 where the file is
+                                  lossless or has alpha); bit 5: alpha; bit 6: grey, the three colour channels are
+                                  equal; bit 7, of cwic only: a quality plane is coded
+        quality         u16       bits 0-10: position on the quality axis, 0..1024, zero when lossless or where the
+                                  profile has one rate for each checkpoint; bit 11, of cvpr2018 only: the
+                                  importance map has a level 0, which keeps no channels (otherwise its lowest is 1);
+                                  bits 12-13, of cwic only: tune, 0 psnr, 1 visual; bit 14: extensions follow;
+                                  bit 15: zero
         width, height   varint    in pixels, 1 and above
-        model id        4 bytes   first bytes of the SHA-256 of the checkpoint's weights; zero when stored
-        quality         u16       0..4096, position on the quality axis; zero when stored or where the
-                                  profile has one rate for each checkpoint
-        sections        u8        how many follow
-        header CRC      u32       CRC-32 of all bytes before it
-    each section
-        type            u8        see SectionType; bit 7 set: ancillary, a reader may skip it if unknown
-        length          varint    of the payload, in bytes
-        CRC             u32       CRC-32 of type, length and payload
-        payload         length bytes
+        model id        4 bytes   first bytes of the SHA-256 of the checkpoint's weights; absent when lossless
+        payloads        varint    N, how many there are
+    directory
+        lengths         N varints of the payloads, in bytes
+        extensions      only if flagged: how many, 1 and above, varint; then of each its type, u8, and its length,
+                        varint. In ascending order of type, each type at most once. Types from 128 are ancillary: a
+                        reader that does not know them passes them over. Lower ones are critical, and unknown ones
+                        an error; none is defined so far
+        checks          u8        for each payload of length above 0 and for each extension: the low byte of its CRC
+        joint check     u8        starts at 0; for each of the same, in order: rotate left by one bit, then
+                                  exclusive or with the high byte of its CRC
+        header check    u16       CRC of everything before it
+    payloads                      one after the other, then the extensions
 
-The file ends with its last section. Sections come in ascending order of their type, each at most once.
+The CRC is CRC-16 of polynomial 0x1021, most significant bit first, started at 0xFFFF (CRC-16/IBM-3740). It finds
+every burst of up to 16 bits wherever it is, which the same number of bits of a longer CRC would not. Both
+halves of a payload's CRC are in the file, but only its low byte lies with the payload's own, so that a payload of a
+cut file is still proven, by fewer bits.
 
-    MAP       importance map, range-coded (`model.entropy.symbols`); absent when stored
-    CODES     CODES + k: the codes of channel group k, range-coded, k = 0, 1, ... without gaps
-    ALPHA     the alpha plane, zlib-compressed differences to the row above, modulo 256; present if flagged
-    STORED    RGB samples, zlib-compressed differences to the row above; in stored files only
+A picture is cut into square tiles in raster order, those of the last row and column are smaller. Each section is
+one payload for each tile. The sections of a coded picture, in this order:
+
+    plane       if flagged: the quality plane, range-coded
+    map         importance map, range-coded (`model.entropy.symbols`)
+    alpha       if flagged: the alpha channel (`model.container.lossless`)
+    codes k     the codes of channel group k, range-coded, k = 0, 1, ... up to MAX_GROUPS groups
+
+and of a lossless one:
+
+    samples     RGB, or RGBA if flagged (`model.container.lossless`)
+
+N may stop short of the last tile of the last group, but not before the last tile of group 0: a group that is not
+there codes nothing. The codes of a file are embedded by that: `truncate` drops payloads from the end. A file
+that was cut in transfer, where payloads that the directory announces are missing, is read only with permission,
+as if it ended with the last payload that is whole; it has then no extensions, and its joint check means nothing.
 
 Payloads of the range coder are its 32-bit words in big-endian order with trailing zero bytes left out.
+
+What a file of one tile needs besides its payloads, with model, map and six groups: 32 bytes where all payloads are
+below 128 bytes and the sides below 128 pixels; 34 where the sides are larger, to 16383; 48 where payloads are
+below 2 MiB. A plane or alpha adds two to four, an empty payload saves one at least.
 """
 
-import struct
-import zlib
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
-from model.config import MAX_GROUPS, PROFILES
+from model.container.directory import ANCILLARY, Directory, checksum, joint_check, read_directory
+from model.container.header import (
+    DEFAULT_TILE,
+    LARGEST_LOSSLESS_TILE,
+    LOSSLESS_TILE,
+    MAGIC,
+    QUALITY_STEPS,
+    VERSION,
+    Header,
+    Section,
+    Slot,
+    check_size,
+    read_header,
+    write_header,
+)
+from model.container.reader import Reader
 from model.errors import (
     ChecksumError,
-    HeaderError,
-    LimitError,
-    NotCwicError,
+    ParameterError,
     SectionError,
     TrailingDataError,
     TruncatedFileError,
-    UnsupportedVersionError,
 )
 from model.types import FileInfo, Limits, SectionInfo
 
-MAGIC = b"CWIC"
-VERSION = 1
-QUALITY_STEPS = 4096
-_PROFILE_NAMES = ("stored", "cwic", "cvpr2018")
-_ANCILLARY = 0x80
-_FLAG_ALPHA = 0x01
-_FLAG_EMPTY = 0x02
+__all__ = [
+    "DEFAULT_TILE",
+    "LARGEST_LOSSLESS_TILE",
+    "LOSSLESS_TILE",
+    "MAGIC",
+    "QUALITY_STEPS",
+    "VERSION",
+    "Container",
+    "Extension",
+    "Header",
+    "Section",
+    "check_size",
+    "inspect",
+    "pack",
+    "truncate",
+    "unpack",
+]
 
+Extension = tuple[int, bytes]
 
-class SectionType:
-    """Section types; CODES is the first of `MAX_GROUPS` types."""
-
-    MAP = 1
-    CODES = 16
-    ALPHA = 64
-    STORED = 65
-
-
-_NAMES = {SectionType.MAP: "map", SectionType.ALPHA: "alpha", SectionType.STORED: "stored"}
+_UNLIMITED = Limits(max_pixels=2**64, max_dimension=2**32)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Container:
-    """One file, parsed and checked: header facts and section payloads by type, in file order.
+    """One file, parsed and checked.
 
     Attributes:
-        width: in pixels.
-        height: in pixels.
-        profile: `stored` or a codec profile.
-        model_id: 4 bytes.
-        quality: 0 to QUALITY_STEPS.
-        has_alpha: whether an ALPHA section belongs to the file.
-        lowest_level: of the importance map, 0 or 1.
-        sections: payloads by section type.
+        header: the facts.
+        payloads: those that are there, in file order.
+        extensions: type and contents, in file order.
+        truncated: whether the file was cut in transfer and announces more than is there.
+        size: of the bytes that were read.
     """
 
-    width: int
-    height: int
-    profile: str
-    model_id: bytes
-    quality: int
-    has_alpha: bool
-    lowest_level: int = 1
-    sections: dict[int, bytes]
+    header: Header
+    payloads: tuple[bytes, ...]
+    extensions: tuple[Extension, ...] = ()
+    truncated: bool = False
+    size: int
 
-    def codes(self) -> list[bytes]:
-        """The payloads of the channel groups, in order."""
-        return [
-            payload
-            for kind, payload in self.sections.items()
-            if SectionType.CODES <= kind < SectionType.CODES + MAX_GROUPS
+    def payload(self, section: Section, tile: int, group: int = 0) -> bytes | None:
+        """The payload of a tile, None where the file has none; `group` is of CODES only."""
+        grid, slots = self.header.grid, self.header.slots
+        assert 0 <= tile < grid.count, f"tile {tile} of {grid.count}"
+        slot = Slot(section, group)
+        if slot not in slots:
+            return None
+        index = slots.index(slot) * grid.count + tile
+        return self.payloads[index] if index < len(self.payloads) else None
+
+    @property
+    def groups(self) -> int:
+        """Channel groups of which at least one tile is there."""
+        return sum(slot.section is Section.CODES for slot in self._slots)
+
+    @property
+    def _slots(self) -> tuple[Slot, ...]:
+        return self.header.slots[: -(-len(self.payloads) // self.header.grid.count)]
+
+    def info(self) -> FileInfo:
+        """The facts of the file, for people."""
+        header, tiles = self.header, self.header.grid.count
+        sections = [
+            SectionInfo(slot.name, sum(map(len, self.payloads[k * tiles : (k + 1) * tiles])))
+            for k, slot in enumerate(self._slots)
         ]
+        sections += [SectionInfo(f"extension{kind}", len(contents)) for kind, contents in self.extensions]
+        return FileInfo(
+            version=VERSION,
+            width=header.width,
+            height=header.height,
+            channels=4 if header.alpha else 3,
+            profile=header.profile,
+            model_id=header.model_id.hex(),
+            quality=None if header.fixed_rate else round(1 + 99 * header.quality / QUALITY_STEPS, 1),
+            tune=header.tune if header.profile == "cwic" else None,
+            grey=header.grey,
+            lowest_level=None if header.lossless else header.lowest_level,
+            tile=header.tile,
+            tiles=tiles,
+            plane=header.plane,
+            truncated=self.truncated,
+            sections=tuple(sections),
+            size=self.size,
+        )
 
 
-def pack(container: Container) -> bytes:
-    """The file of a container."""
-    header = bytearray(MAGIC)
-    flags = _FLAG_ALPHA * container.has_alpha | _FLAG_EMPTY * (container.lowest_level == 0)
-    header += bytes([VERSION, _PROFILE_NAMES.index(container.profile), flags])
-    header += _varint(container.width) + _varint(container.height)
-    header += container.model_id + struct.pack("<HB", container.quality, len(container.sections))
-    header += struct.pack("<I", zlib.crc32(header))
-    for kind, payload in sorted(container.sections.items()):
-        head = bytes([kind]) + _varint(len(payload))
-        header += head + struct.pack("<I", zlib.crc32(payload, zlib.crc32(head))) + payload
-    return bytes(header)
+def pack(header: Header, payloads: Sequence[bytes], extensions: Sequence[Extension] = ()) -> bytes:
+    """The file of a header, payloads in file order, and ancillary extensions in ascending order of their type."""
+    kinds = [kind for kind, _ in extensions]
+    assert kinds == sorted(set(kinds)), f"extension types {kinds} are repeated or out of order"
+    assert all(ANCILLARY <= kind <= 0xFF for kind in kinds), f"extension types {kinds} are not all ancillary"
+    parts = [*payloads, *(contents for _, contents in extensions)]
+    directory = Directory(tuple(map(len, payloads)), tuple((kind, len(c)) for kind, c in extensions))
+    checksums = [checksum(parts[index]) for index in directory.checked]
+    start = _start(header, directory) + bytes(crc & 0xFF for crc in checksums)
+    start += bytes([joint_check(checksums)])
+    return b"".join([start, checksum(start).to_bytes(2, "little"), *parts])
 
 
-def unpack(data: bytes, *, limits: Limits) -> Container:
+def unpack(data: bytes, *, limits: Limits, allow_truncated: bool = False) -> Container:
     """Parse a file and check all that can be checked without the model.
+
+    With `allow_truncated` a file that was cut in transfer is read as far as its payloads are whole, provided that
+    these are all up to and including group 0.
 
     Raises:
         FileError: one class for each kind of damage.
         LimitError: the picture is larger than `limits`.
     """
-    reader = _Reader(data)
-    if data[: len(MAGIC)] != MAGIC[: len(data)] or not data:
-        raise NotCwicError("not a .cwic file: it does not start with CWIC")
-    reader.take(len(MAGIC))
-    version = reader.take(1)[0]
-    if version != VERSION:
-        raise UnsupportedVersionError(f"format version {version}; this program reads version {VERSION}")
-    profile, flags = reader.take(2)
-    width, height = reader.varint(), reader.varint()
-    model_id = reader.take(4)
-    quality, count = struct.unpack("<HB", reader.take(3))
-    reader.check_crc(0)
-    if profile >= len(_PROFILE_NAMES) or flags & ~(_FLAG_ALPHA | _FLAG_EMPTY) or quality > QUALITY_STEPS:
-        raise HeaderError(f"profile {profile}, flags {flags:#04x}, quality {quality}: out of range")
-    name = _PROFILE_NAMES[profile]
-    if name == "stored" and (quality or any(model_id)):
-        raise HeaderError("a stored picture has neither quality nor model")
-    if flags & _FLAG_EMPTY and name != "cvpr2018":
-        raise HeaderError(f"a level 0 in a file of profile {name}, which has none")
-    if quality and _fixed_rate(name):
-        raise HeaderError(f"quality {quality} in a file of profile {name}, which has none")
-    check_size(width, height, limits=limits)
-    sections = dict(_section(reader) for _ in range(count))
-    if reader.position != len(data):
-        raise TrailingDataError(f"{len(data) - reader.position} bytes after the end of the file")
-    if len(sections) != count or list(sections) != sorted(sections):
-        raise SectionError(f"section types {list(sections)} are repeated or out of order")
-    container = Container(
-        width=width,
-        height=height,
-        profile=name,
-        model_id=model_id,
-        quality=quality,
-        has_alpha=bool(flags & _FLAG_ALPHA),
-        lowest_level=0 if flags & _FLAG_EMPTY else 1,
-        sections=sections,
-    )
-    _check_sections(container)
-    return container
-
-
-def check_size(width: int, height: int, *, limits: Limits) -> None:
-    """Raise HeaderError or LimitError unless a picture of this size may be handled."""
-    if width < 1 or height < 1:
-        raise HeaderError(f"a picture of {width}x{height} pixels has no pixels")
-    if max(width, height) > limits.max_dimension:
-        raise LimitError("max_dimension", limit=limits.max_dimension, actual=max(width, height))
-    if width * height > limits.max_pixels:
-        raise LimitError("max_pixels", limit=limits.max_pixels, actual=width * height)
-
-
-def inspect(data: bytes, *, limits: Limits | None = None) -> FileInfo:
-    """The facts of a file; every checksum is verified, nothing is decoded. Raises FileError, LimitError."""
-    unlimited = Limits(max_pixels=2**64, max_dimension=2**32)
-    container = unpack(data, limits=limits or unlimited)
-    stored = container.profile == "stored"
-    return FileInfo(
-        version=VERSION,
-        width=container.width,
-        height=container.height,
-        channels=4 if container.has_alpha else 3,
-        profile=container.profile,
-        model_id="" if stored else container.model_id.hex(),
-        quality=None
-        if _fixed_rate(container.profile)
-        else round(1 + 99 * container.quality / QUALITY_STEPS, 1),
-        lowest_level=None if stored else container.lowest_level,
-        sections=tuple(
-            SectionInfo(_name(kind), len(payload)) for kind, payload in container.sections.items()
-        ),
+    reader = Reader(data)
+    header, count, extended = read_header(reader, limits=limits)
+    directory = read_directory(reader, count, extended=extended)
+    checks, joint = reader.take(len(directory.checked)), reader.integer(1)
+    proven = checksum(data[: reader.position])
+    if reader.integer(2) != proven:
+        raise ChecksumError("header and directory: checksum does not match")
+    unknown = [kind for kind, _ in directory.extensions if not kind & ANCILLARY]
+    if unknown:
+        raise SectionError(f"critical extensions of unknown types {unknown}")
+    ends = list(accumulate(directory.lengths, initial=reader.position))
+    if len(data) > ends[-1]:
+        raise TrailingDataError(f"{len(data) - ends[-1]} bytes after the end of the file")
+    whole = bisect_right(ends, len(data)) - 1
+    truncated = whole < len(directory.lengths)
+    if truncated and not (allow_truncated and whole >= header.required):
+        needed = f", {ends[header.required]} are needed at least" if allow_truncated else ""
+        raise TruncatedFileError(f"the file ends at byte {len(data)} of {ends[-1]}{needed}")
+    parts = [data[start:end] for start, end in pairwise(ends[: whole + 1])]
+    _check_parts(header, directory.first(whole), parts, checks=checks, joint=None if truncated else joint)
+    kinds = () if truncated else (kind for kind, _ in directory.extensions)
+    return Container(
+        header=header,
+        payloads=tuple(parts[:count]),
+        extensions=tuple(zip(kinds, parts[count:], strict=False)),
+        truncated=truncated,
         size=len(data),
     )
 
 
-def _fixed_rate(profile: str) -> bool:
-    return profile == "stored" or PROFILES[profile].fixed_rate
+def truncate(data: bytes, max_bytes: int) -> bytes:
+    """The largest file of at most `max_bytes` that is made by dropping extensions and payloads from the end.
 
+    Raises:
+        FileError: the file cannot be read; SectionError if it is lossless, which cannot be cut.
+        ParameterError: not even the payloads up to and including group 0 fit; the message has the size they need.
+    """
+    container = unpack(data, limits=_UNLIMITED)
+    if len(data) <= max_bytes:
+        return data
+    header, payloads, extensions = container.header, container.payloads, container.extensions
+    directory = Directory(tuple(map(len, payloads)), tuple((kind, len(c)) for kind, c in extensions))
 
-def _name(kind: int) -> str:
-    if SectionType.CODES <= kind < SectionType.CODES + MAX_GROUPS:
-        return f"codes{kind - SectionType.CODES}"
-    return _NAMES.get(kind, f"unknown{kind}")
+    def size(parts: int) -> int:
+        kept = directory.first(parts)
+        return len(_start(header, kept)) + len(kept.checked) + 3 + sum(kept.lengths)
 
-
-def _section(reader: "_Reader") -> tuple[int, bytes]:
-    start = reader.position
-    kind = reader.take(1)[0]
-    length = reader.varint()
-    crc = zlib.crc32(reader.data[start : reader.position])
-    expected = struct.unpack("<I", reader.take(4))[0]
-    payload = reader.take(length)
-    if zlib.crc32(payload, crc) != expected:
-        raise ChecksumError(f"section {_name(kind)} at byte {start}: checksum does not match")
-    return kind, payload
-
-
-def _check_sections(container: Container) -> None:
-    known = {kind for kind in container.sections if not kind & _ANCILLARY}
-    codes = {SectionType.CODES + k for k in range(len(container.codes()))}
-    required = {SectionType.STORED} if container.profile == "stored" else {SectionType.MAP, *codes}
-    if container.has_alpha:
-        required.add(SectionType.ALPHA)
-    if known != required:
-        unexpected = ", ".join(sorted(_name(kind) for kind in known - required)) or "none"
-        missing = ", ".join(sorted(_name(kind) for kind in required - known)) or "none"
-        raise SectionError(f"sections that do not belong: {unexpected}; missing: {missing}")
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-class _Reader:
-    """A cursor over a file that never reads past its end."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.position = 0
-
-    def take(self, count: int) -> bytes:
-        if count > len(self.data) - self.position:
-            raise TruncatedFileError(
-                f"the file ends at byte {len(self.data)}, {count} bytes were expected at byte {self.position}"
+    counts = range(header.required, len(directory.lengths))
+    fitting = bisect_right(counts, max_bytes, key=size)
+    if not fitting:
+        smallest = size(header.required)
+        if header.lossless:
+            raise SectionError(
+                f"a lossless file cannot be cut: {smallest} bytes are needed, {max_bytes} allowed"
             )
-        self.position += count
-        return self.data[self.position - count : self.position]
+        raise ParameterError(f"the file cannot be cut to {max_bytes} bytes, {smallest} are needed at least")
+    parts = counts[fitting - 1]
+    return pack(header, payloads[:parts], extensions[: max(0, parts - len(payloads))])
 
-    def varint(self) -> int:
-        value = 0
-        for shift in range(0, 35, 7):
-            byte = self.take(1)[0]
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                if (shift and not byte) or value >= 2**32:
-                    break
-                return value
-        raise HeaderError(f"the number that ends at byte {self.position} is not in its shortest 32-bit form")
 
-    def check_crc(self, start: int) -> None:
-        computed = zlib.crc32(self.data[start : self.position])
-        if struct.unpack("<I", self.take(4))[0] != computed:
-            raise ChecksumError("header: checksum does not match")
+def inspect(data: bytes, *, limits: Limits | None = None) -> FileInfo:
+    """The facts of a file, even of one cut in transfer; checksums are verified, nothing is decoded.
+
+    Raises:
+        FileError: one class for each kind of damage.
+        LimitError: the picture is larger than `limits`.
+    """
+    return unpack(data, limits=limits or _UNLIMITED, allow_truncated=True).info()
+
+
+def _start(header: Header, directory: Directory) -> bytes:
+    """All that comes before the checks."""
+    count, extended = len(directory.payloads), bool(directory.extensions)
+    return write_header(header, count, extended=extended) + directory.write()
+
+
+def _check_parts(
+    header: Header, directory: Directory, parts: Sequence[bytes], *, checks: bytes, joint: int | None
+) -> None:
+    """Raise ChecksumError unless the parts are those of the checks, and all of the joint check if there is one."""
+    checksums = [checksum(parts[index]) for index in directory.checked]
+    for index, crc, check in zip(directory.checked, checksums, checks, strict=False):
+        if crc & 0xFF != check:
+            raise ChecksumError(f"{_name(header, directory, index)}: checksum does not match")
+    if joint is not None and joint_check(checksums) != joint:
+        raise ChecksumError("all payloads together: checksum does not match")
+
+
+def _name(header: Header, directory: Directory, part: int) -> str:
+    if part >= len(directory.payloads):
+        return f"extension {directory.extensions[part - len(directory.payloads)][0]}"
+    slot, tile = divmod(part, header.grid.count)
+    return f"{header.slots[slot].name} of tile {tile}"

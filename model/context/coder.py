@@ -1,275 +1,339 @@
 """Codes to payloads and back: the importance map first, then the channel groups, one payload each.
 
-Encoding and decoding are one walk over the same passes; only the coder's direction differs.
+Encoding and decoding are one walk over the same passes; only the coder's direction differs. Several tiles of one
+size are walked together: their predictions are computed at once, their payloads coded in parallel, and none sees
+another.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from model.config import BLOCK, LEVEL_SCALE, CodecConfig
-from model.container.format import QUALITY_STEPS
+from model.context.conditions import Conditions
 from model.context.integer import (
     ACTIVATION_ONE,
+    CodePlanes,
     IntegerGroup,
     Plane,
-    code_activations,
     inside_plane,
     padded_rows,
 )
-from model.context.passes import group_specs, pass_grid
-from model.context.quantise import Alphabet, Floats, rdo_quantise
+from model.context.network import COARSE_LIMIT
+from model.context.passes import REACH, GroupSpec, group_specs, pass_grid
+from model.context.quantise import Alphabet, choose
 from model.entropy.range_coder import Coder, Decoder, Sink
 from model.entropy.symbols import code_symbols
-from model.entropy.tables import Ints, SymbolTables
-from model.errors import SectionError
+from model.entropy.tables import FRACTIONS, SymbolTables
 from model.types import Check
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Grid:
-    """Where a group is coded, for a batch of pictures.
+    """Where a group is coded, for a batch of tiles.
 
     Attributes:
-        shape: pictures, rows, columns.
-        side: side planes.
+        shape: tiles, rows, columns.
+        conditions: conditioning planes.
         inside: `inside_plane` of the grid.
         kept: how many channels are kept at each position, int64 [B * rows * columns].
+        tunes: of each tile, an index of `TUNES`, int64 [B].
         check: called before each pass.
     """
 
     shape: tuple[int, int, int]
-    side: Plane
+    conditions: Plane
     inside: Plane
     kept: Tensor
+    tunes: Tensor
     check: Check
 
 
 class SymbolCoder:
-    """Codes importance maps and codes with one checkpoint's integer models. Frozen after construction."""
+    """Codes importance maps and codes with one checkpoint's integer models. Frozen after construction.
+
+    Attributes:
+        parallel: how many tiles are coded at the same time at best.
+    """
 
     def __init__(
         self,
         config: CodecConfig,
         weights: Mapping[str, Tensor],
         *,
-        weight: Tensor | None,
+        residual_weights: Sequence[Tensor],
         device: torch.device,
     ) -> None:
         """Take the integer part of a checkpoint; names as `model.profiles.export.quantise` writes them.
 
-        `weight` is what `Transforms.symbol_weight` says.
+        `residual_weights` are what `Transforms.residual_weight` says for each tune; empty where it says None.
         """
         self.config = config
         self.device = device
-        map_spec, code_specs = group_specs(config)
-        level_one = ACTIVATION_ONE // LEVEL_SCALE
-        low, high = config.lowest_level - config.level_centre, config.highest_level - config.level_centre
-        largest = max(config.input_limit, ACTIVATION_ONE, max(-low, high) * level_one)
-        self._map = IntegerGroup(map_spec, _part(weights, "map."), largest=largest, device=device)
-        self._codes = [
-            IntegerGroup(spec, _part(weights, f"codes.{k}."), largest=largest, device=device)
-            for k, spec in enumerate(code_specs)
-        ]
+        self.parallel = torch.get_num_threads()
+        self._pool = ThreadPoolExecutor(self.parallel, thread_name_prefix="cwic-entropy")
+        self._kept = torch.tensor([0] * config.lowest_level + list(config.kept), device=device)
         self._saturation = weights["saturation"].to(device)
         order = weights["tables.escape_order"].numpy()
         self.code_tables = SymbolTables(weights["tables.codes"].numpy(), order)
         self.map_tables = SymbolTables(weights["tables.map"].numpy(), order)
-        self._map_alphabet = Alphabet(low=low, high=high, tables=self.map_tables)
-        weights_of = None if weight is None else weight.float().cpu().numpy()
-        self._code_alphabets = [
+        map_spec, code_specs = group_specs(config)
+        low, high = config.lowest_level - config.level_centre, config.highest_level - config.level_centre
+        self._map_alphabet = Alphabet(low=low, high=high, tables=self.map_tables, centred=False)
+        choosing = torch.stack(list(residual_weights)).float().to(device) if residual_weights else None
+        costs = torch.from_numpy(self.code_tables.residual_costs).to(device)
+        self._alphabets = [
             Alphabet(
                 low=config.alphabet[0],
                 high=config.alphabet[1],
                 tables=self.code_tables,
-                weight=None if weights_of is None else weights_of[spec.start : spec.start + spec.size],
+                centred=config.centred,
                 codes_of=config.codes_of,
+                weights=None if choosing is None else choosing[:, spec.start : spec.start + spec.size],
+                costs=costs,
             )
             for spec in code_specs
         ]
+        largest = max(COARSE_LIMIT, ACTIVATION_ONE, max(-low, high) * ACTIVATION_ONE // LEVEL_SCALE)
+
+        def group(prefix: str, spec: GroupSpec, alphabet: Alphabet) -> IntegerGroup:
+            part = {name.removeprefix(prefix): t for name, t in weights.items() if name.startswith(prefix)}
+            return IntegerGroup(
+                spec, part, largest=largest, largest_code=alphabet.largest_code, device=device
+            )
+
+        self._map = group("map.", map_spec, self._map_alphabet)
+        self._codes = [
+            group(f"codes.{k}.", spec, alphabet)
+            for k, (spec, alphabet) in enumerate(zip(code_specs, self._alphabets, strict=True))
+        ]
 
     def encode(
-        self, levels: Tensor, y: Tensor, quality: Tensor, *, sink: Callable[[], Sink], check: Check
+        self, levels: Tensor, y: Tensor, conditions: Conditions, *, sink: Callable[[], Sink], check: Check
     ) -> list[list[bytes]]:
         """Quantise and code.
 
         Args:
-            levels: the importance map, int64 [B, 1, rows, columns], a place for each cell of the picture.
+            levels: importance maps, int64 [B, 1, rows, columns], a place for each cell.
             y: values whose nearest integers are symbols, float32 [B, channels, h, w].
-            quality: 0..4096, int64 [B, 1, rows, columns].
+            conditions: of the tiles.
             sink: makes what the decisions go to; an encoder, but in calibration.
             check: called before each pass, here and in the other methods.
 
         Returns:
-            For each picture its payloads, map first.
+            For each tile its payloads: the map's and, at least one, those of the groups that have codes.
         """
         batch = len(levels)
         map_coders = [sink() for _ in range(batch)]
         coders = [[sink() for _ in range(batch)] for _ in self._codes]
         with self._exact():
-            self._code_map(map_coders, quality, levels, check=check)
-            self._code_groups(coders, levels, quality, y.permute(0, 2, 3, 1).cpu().numpy(), check=check)
-        return [[coder.finish() for coder in column] for column in zip(map_coders, *coders, strict=True)]
+            self._code_map(map_coders, conditions, levels, check=check)
+            values = y.permute(0, 2, 3, 1).reshape(-1, y.shape[1])
+            self._code_groups(coders, levels, conditions, values, check=check)
+        most = self._kept[levels.amax((1, 2, 3))].clamp_min(1).tolist()
+        return [
+            [
+                map_coder.finish(),
+                *(c.finish() for c, g in zip(own, self._codes, strict=True) if g.spec.start < kept),
+            ]
+            for map_coder, own, kept in zip(map_coders, zip(*coders, strict=True), most, strict=True)
+        ]
 
-    def decode_map(self, payloads: Sequence[bytes], quality: Tensor, *, check: Check) -> Tensor:
+    def decode_map(self, payloads: Sequence[bytes], conditions: Conditions, *, check: Check) -> Tensor:
         """The importance maps, int64 [B, 1, rows, columns]; raises PayloadError."""
         coders = [Decoder(payload) for payload in payloads]
         with self._exact():
-            levels = self._code_map(coders, quality, None, check=check)
+            levels = self._code_map(coders, conditions, None, check=check)
         for coder in coders:
             coder.finish()
         return levels
 
     def decode_codes(
-        self, payloads: Sequence[Sequence[bytes]], levels: Tensor, quality: Tensor, *, check: Check
+        self,
+        payloads: Sequence[Sequence[bytes | None]],
+        levels: Tensor,
+        conditions: Conditions,
+        *,
+        groups: int,
+        check: Check,
     ) -> Tensor:
-        """The codes, int64 [B, channels, h, w], of each picture's group payloads; raises FileError."""
-        groups = len(self._codes)
-        if any(len(parts) != groups for parts in payloads):
-            raise SectionError(
-                f"expected {groups} sections of codes, got {[len(parts) for parts in payloads]}"
-            )
-        coders = [[Decoder(parts[k]) for parts in payloads] for k in range(groups)]
+        """The codes in 1 / FRACTIONS, int16 [B, channels, h, w].
+
+        Args:
+            payloads: of each tile, those of its groups; where one is None every residual is zero.
+            levels: of `decode_map`.
+            conditions: of the tiles.
+            groups: how many groups are looked at; codes of the others are zero, as if masked.
+            check: see `encode`.
+
+        Raises:
+            PayloadError: a payload that no encoder has written.
+        """
+        coders = [
+            [None if (payload := own[k]) is None else Decoder(payload) for own in payloads]
+            for k in range(len(self._codes))
+        ]
         with self._exact():
-            codes = self._code_groups(coders, levels, quality, None, check=check)
-        for coder in (coder for column in coders for coder in column):
+            codes = self._code_groups(coders[:groups], levels, conditions, None, check=check)
+        for coder in (coder for column in coders[:groups] for coder in column if coder):
             coder.finish()
         return codes
+
+    def kept_codes(self, levels: Tensor) -> int:
+        """How many codes maps keep."""
+        return int(self._kept[levels].sum()) * (self.config.map_stride // BLOCK) ** 2
 
     def _exact(self) -> torch.autocast:
         """Products as they are written, whatever precision the caller has asked torch for."""
         return torch.autocast(self.device.type, enabled=False)
 
     def _code_map(
-        self, coders: Sequence[Coder], quality: Tensor, levels: Tensor | None, *, check: Check
+        self, coders: Sequence[Coder], conditions: Conditions, levels: Tensor | None, *, check: Check
     ) -> Tensor:
-        batch, _, height, width = quality.shape
+        batch, _, height, width = conditions.quality.shape
         grid = Grid(
             shape=(batch, height, width),
-            side=Plane.of(quality_activation(quality)),
+            conditions=Plane.of(conditions.activations(self.config.conditions)),
             inside=inside_plane(batch, height, width, device=self.device),
-            kept=torch.ones(quality.numel(), dtype=torch.int64, device=self.device),
+            kept=torch.ones(batch * height * width, dtype=torch.int64, device=self.device),
+            tunes=conditions.tunes,
             check=check,
         )
-        values = None
-        if levels is not None:
-            values = (levels - self.config.level_centre).permute(0, 2, 3, 1).float().cpu().numpy()
-        codes, _ = self._code_group(self._map, self._map_alphabet, coders, grid, [], values)
-        return codes + self.config.level_centre
+        values = None if levels is None else (levels - self.config.level_centre).float().reshape(-1, 1)
+        planes = self._code_group(self._map, self._map_alphabet, coders, grid, [], values)
+        symbols = _unpadded(planes.codes, grid.shape).div(FRACTIONS, rounding_mode="floor")
+        return symbols.long() + self.config.level_centre
 
     def _code_groups(
         self,
-        coders: Sequence[Sequence[Coder]],
+        coders: Sequence[Sequence[Coder | None]],
         levels: Tensor,
-        quality: Tensor,
-        y: Floats | None,
+        conditions: Conditions,
+        y: Tensor | None,
         *,
         check: Check,
     ) -> Tensor:
-        each = self.config.cell // BLOCK
-        levels8, quality8 = (
-            x.repeat_interleave(each, 2).repeat_interleave(each, 3) for x in (levels, quality)
-        )
-        batch, _, height, width = levels8.shape
-        level_plane = (levels8 - self.config.level_centre) * (ACTIVATION_ONE // LEVEL_SCALE)
+        each = self.config.map_stride // BLOCK
+        level_plane = (levels - self.config.level_centre) * (ACTIVATION_ONE // LEVEL_SCALE)
+        planes = torch.cat([level_plane, conditions.activations(self.config.conditions)], 1)
+        fine = planes.repeat_interleave(each, 2).repeat_interleave(each, 3)
+        batch, _, height, width = fine.shape
+        kept = self._kept[levels].repeat_interleave(each, 2).repeat_interleave(each, 3)
         grid = Grid(
             shape=(batch, height, width),
-            side=Plane.of(torch.cat([level_plane, quality_activation(quality8)], 1)),
+            conditions=Plane.of(fine),
             inside=inside_plane(batch, height, width, device=self.device),
-            kept=levels8.flatten() * self.config.step,
+            kept=kept.flatten(),
+            tunes=conditions.tunes,
             check=check,
         )
         previous: list[Plane] = []
-        out = []
-        for group, alphabet, group_coders in zip(self._codes, self._code_alphabets, coders, strict=True):
-            start = group.spec.start
-            values = None if y is None else y[..., start : start + group.spec.size]
-            codes, plane = self._code_group(group, alphabet, group_coders, grid, previous, values)
-            previous.append(plane)
-            out.append(codes)
-        return torch.cat(out, 1)
+        out = torch.zeros(batch, self.config.channels, height, width, dtype=torch.int16, device=self.device)
+        for group, alphabet, own in zip(self._codes, self._alphabets, coders, strict=False):
+            part = slice(group.spec.start, group.spec.start + group.spec.size)
+            planes_of = self._code_group(
+                group, alphabet, own, grid, previous, None if y is None else y[:, part]
+            )
+            previous.append(planes_of.features)
+            out[:, part] = _unpadded(planes_of.codes, grid.shape)
+        return out
 
     def _code_group(
         self,
         group: IntegerGroup,
         alphabet: Alphabet,
-        coders: Sequence[Coder],
+        coders: Sequence[Coder | None],
         grid: Grid,
         previous: Sequence[Plane],
-        y: Floats | None,
-    ) -> tuple[Tensor, Plane]:
-        """The codes, int64 [B, size, rows, columns], and their activations; from `y` [B, rows, columns, size]."""
+        y: Tensor | None,
+    ) -> CodePlanes:
+        """Code a group's codes; from `y` [B * rows * columns, size] when encoding."""
         spec = group.spec
         batch, height, width = grid.shape
         steps = pass_grid(spec.pattern, height, width, device=self.device).flatten().repeat(batch)
         steps[grid.kept <= spec.start] = -1
-        out = torch.zeros(batch * height * width, spec.size, dtype=torch.int64, device=self.device)
-        local = Plane.of(torch.zeros(batch, 2 * spec.size, height, width, device=self.device))
+        local = CodePlanes.empty(grid.shape, spec.size, device=self.device)
         for step in range(spec.passes):
             grid.check()
             positions = torch.nonzero(steps == step)[:, 0]
+            if not len(positions):
+                continue
             rows = padded_rows(positions, height, width)
             mean, scale = group.predict(
-                step, rows, side=grid.side, previous=previous, local=local, inside=grid.inside
+                step, rows, conditions=grid.conditions, previous=previous, local=local, inside=grid.inside
             )
+            tile = positions // (height * width)
             active = torch.arange(spec.size, device=self.device) + spec.start < grid.kept[positions, None]
-            at = positions.cpu().numpy()
-            codes = _code_pass(
-                coders,
-                alphabet,
-                picture=at // (height * width),
-                active=active.cpu().numpy(),
-                mean=mean.cpu().numpy(),
-                scale=scale.cpu().numpy(),
-                y=None if y is None else y.reshape(-1, spec.size)[at],
-            )
-            found = torch.from_numpy(codes).to(self.device)
-            out[positions] = found
-            local.rows[rows] = code_activations(found, self._saturation)
-        return out.reshape(batch, height, width, -1).permute(0, 3, 1, 2), local
+            mean = mean.clamp(alphabet.low * FRACTIONS, alphabet.high * FRACTIONS)
+            centre = (mean + FRACTIONS // 2).div(FRACTIONS, rounding_mode="floor")
+            values = None
+            if y is not None:
+                values = choose(y[positions], mean, centre, scale, alphabet, grid.tunes[tile])
+            about = centre * FRACTIONS if alphabet.centred else mean
+            symbols = self._code_symbols(coders, alphabet, tile, active, about, scale, centre, values)
+            if alphabet.centred:
+                codes = (symbols - centre) * FRACTIONS + mean
+            else:
+                codes = alphabet.codes_of(symbols) * FRACTIONS
+            local.put(rows, codes * active, self._saturation)
+        return local
+
+    def _code_symbols(
+        self,
+        coders: Sequence[Coder | None],
+        alphabet: Alphabet,
+        tile: Tensor,
+        active: Tensor,
+        mean: Tensor,
+        scale: Tensor,
+        centre: Tensor,
+        values: Tensor | None,
+    ) -> Tensor:
+        """The symbols of one pass, int32 [N, size]: read, or `values` written; `centre` where nothing is coded.
+
+        Args:
+            coders: of each tile; None where every residual is zero.
+            alphabet: of the group.
+            tile: that each position belongs to, ascending, [N].
+            active: what is coded, [N, size].
+            mean: see `code_symbols`, [N, size], as the following ones.
+            scale: see `code_symbols`.
+            centre: the nearest symbols to the means.
+            values: the symbols when encoding.
+        """
+        ends = np.searchsorted(tile.cpu().numpy(), np.arange(len(coders) + 1))
+        symbols = centre.cpu().numpy().copy()
+        kept = active.cpu().numpy()
+        means, scales = mean.cpu().numpy(), scale.cpu().numpy()
+        wanted = None if values is None else values.cpu().numpy()
+
+        def code(index: int) -> None:
+            coder, own = coders[index], slice(ends[index], ends[index + 1])
+            if coder is not None:
+                here = kept[own]
+                symbols[own][here] = code_symbols(
+                    coder,
+                    alphabet.tables,
+                    mean=means[own][here],
+                    scale=scales[own][here],
+                    low=alphabet.low,
+                    high=alphabet.high,
+                    values=None if wanted is None else wanted[own][here],
+                )
+
+        if len(coders) == 1:
+            code(0)
+        else:
+            list(self._pool.map(code, range(len(coders))))
+        return torch.from_numpy(symbols).to(self.device)
 
 
-def _code_pass(
-    coders: Sequence[Coder],
-    alphabet: Alphabet,
-    *,
-    picture: NDArray[np.int64],
-    active: NDArray[np.bool_],
-    mean: Ints,
-    scale: Ints,
-    y: Floats | None,
-) -> NDArray[np.int64]:
-    """Code one pass of all pictures: codes [N, size], zero where not active; inputs [N] and [N, size]."""
-    codes = np.zeros(mean.shape, np.int64)
-    for index, coder in enumerate(coders):
-        own = slice(*np.searchsorted(picture, [index, index + 1]))
-        kept = active[own]
-        means, scales = mean[own][kept], scale[own][kept]
-        values = None
-        if y is not None:
-            weight = None if alphabet.weight is None else np.broadcast_to(alphabet.weight, kept.shape)[kept]
-            values = rdo_quantise(y[own][kept], means, scales, alphabet, weight)
-        symbols = code_symbols(
-            coder,
-            alphabet.tables,
-            mean=means,
-            scale=scales,
-            low=alphabet.low,
-            high=alphabet.high,
-            values=values,
-        )
-        codes[own][kept] = alphabet.codes_of(symbols)
-    return codes
-
-
-def quality_activation(quality: Tensor) -> Tensor:
-    """The quality plane, 0..QUALITY_STEPS, as activations."""
-    return quality // (QUALITY_STEPS // ACTIVATION_ONE)
-
-
-def _part(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
+def _unpadded(plane: Plane, shape: tuple[int, int, int]) -> Tensor:
+    """A plane's values without its border, [B, C, h, w]."""
+    batch, height, width = shape
+    padded = plane.rows.view(batch, height + 2 * REACH, width + 2 * REACH, -1)
+    return padded[:, REACH:-REACH, REACH:-REACH].permute(0, 3, 1, 2)

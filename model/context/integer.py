@@ -1,6 +1,6 @@
 """The context models in integers: the same numbers on every device, batch, thread count and torch version.
 
-Weights are integers of 16 bits with one power-of-two exponent per layer, activations integers of at most 14
+Weights are integers of 16 bits with one power-of-two exponent per layer, activations integers of at most 16
 bits. Every product and every partial sum is an integer that the floating-point type holds exactly, so that the
 order of summation does not matter: float64 up to 2^53, which always suffices; on a CPU float32 up to 2^24, which
 is several times as fast, after splitting the weights into digits until the largest sum that can occur fits.
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from model.context.network import COARSE, COARSE_LIMIT
 from model.context.passes import REACH, GroupSpec, Tap, seen_taps
 from model.entropy.tables import FRACTIONS, SCALE_ZERO, SCALES, SCALES_PER_OCTAVE
 
@@ -109,17 +110,29 @@ class IntegerGroup:
     """One group's context model in integers. Frozen after construction."""
 
     def __init__(
-        self, spec: GroupSpec, weights: Mapping[str, Tensor], *, largest: int, device: torch.device
+        self,
+        spec: GroupSpec,
+        weights: Mapping[str, Tensor],
+        *,
+        largest: int,
+        largest_code: int,
+        device: torch.device,
     ) -> None:
-        """Take the integers of `model.profiles.export.quantise_group`, and the largest magnitude of an input."""
+        """Take the integers of `model.profiles.export.quantise_group` and what its inputs are bounded by.
+
+        `largest` is the largest magnitude of an activation, `largest_code` that of a code in 1 / FRACTIONS.
+        """
         self.spec = spec
         size, width = spec.size, spec.width
+        weights = {**_absent_layers(spec), **weights}
         self._rescale = {
             name: 2.0 ** -int(weights[f"{name}.exponent"]) for name in ("first", "linear", "hidden", "out")
         }
         bias = {name: t.to(device).double() for name, t in weights.items() if name.endswith(".bias")}
-        self._first_bias, self._local_bias = bias["side.bias"] + bias["previous.bias"], bias["local.bias"]
-        self._hidden_bias, self._out_bias = bias["hidden.bias"], bias["out.bias"]
+        self._first_bias = bias["conditioning.bias"] + bias["previous.bias"]
+        self._local_bias, self._hidden_bias, self._out_bias = (
+            bias[f"{name}.bias"] for name in ("local", "hidden", "out")
+        )
 
         def linear(weight: Tensor, largest: int = largest) -> ExactLinear:
             return ExactLinear(weight.reshape(-1, weight.shape[-1]), largest=largest, device=device)
@@ -127,7 +140,7 @@ class IntegerGroup:
         self._hidden = linear(weights["hidden.weight"].T, HIDDEN_MAX)
         self._out = linear(weights["out.weight"].T, HIDDEN_MAX)
         # [out, in, rows, columns] -> [taps, in, out]: the order in which Plane.gather lays out its columns
-        self._side = linear(weights["side.weight"].permute(2, 3, 1, 0))
+        self._conditioning = linear(weights["conditioning.weight"].permute(2, 3, 1, 0))
         previous = weights["previous.weight"].permute(2, 3, 1, 0).reshape(9, 2, -1, width)
         self._previous = [linear(part) for part in torch.split(previous, list(spec.previous), 2)]
         local = weights["local.weight"].permute(2, 3, 1, 0).reshape(len(ALL_TAPS), 2 * size, width)
@@ -135,17 +148,17 @@ class IntegerGroup:
         self._taps = [seen_taps(spec.pattern, step) for step in range(spec.passes)]
         rows = [[ALL_TAPS.index(tap) for tap in taps] for taps in self._taps]
         self._local = [linear(local[r]) for r in rows]
-        self._mean = [linear(mean[r, :size]) for r in rows]
-        self._mean_inside = [linear(mean[r, size]) for r in rows]
+        self._mean = [linear(mean[r, :size], largest_code) for r in rows]
+        self._mean_inside = [linear(mean[r, size], FRACTIONS) for r in rows]
 
     def predict(
         self,
         step: int,
         centres: Tensor,
         *,
-        side: Plane,
+        conditions: Plane,
         previous: Sequence[Plane],
-        local: Plane,
+        local: "CodePlanes",
         inside: Plane,
     ) -> tuple[Tensor, Tensor]:
         """Mean (in 1 / FRACTIONS) and scale index of the codes at some positions, each int32 [N, size].
@@ -153,39 +166,46 @@ class IntegerGroup:
         Args:
             step: pass that the positions belong to.
             centres: their rows in the planes, int64 [N].
-            side: side planes.
-            previous: activations of the earlier groups.
-            local: activations of this group's codes, zero where not coded yet.
+            conditions: conditioning planes.
+            previous: features of the earlier groups.
+            local: this group's codes, zero where not coded yet.
             inside: `inside_plane` of the grid.
         """
         if not len(centres):
             empty = torch.empty(0, self.spec.size, dtype=torch.int32, device=centres.device)
             return empty, empty
         chunks = [
-            self._predict_chunk(step, chunk, side, previous, local, inside)
+            self._predict_chunk(step, chunk, conditions, previous, local, inside)
             for chunk in torch.split(centres, _CHUNK)
         ]
         return torch.cat([mean for mean, _ in chunks]), torch.cat([scale for _, scale in chunks])
 
     def _predict_chunk(
-        self, step: int, centres: Tensor, side: Plane, previous: Sequence[Plane], local: Plane, inside: Plane
+        self,
+        step: int,
+        centres: Tensor,
+        conditions: Plane,
+        previous: Sequence[Plane],
+        local: "CodePlanes",
+        inside: Plane,
     ) -> tuple[Tensor, Tensor]:
-        count, size = len(centres), self.spec.size
+        count, size, taps = len(centres), self.spec.size, self._taps[step]
         sums = self._first_bias.repeat(count, 1)
-        self._side.add_to(sums, side.gather(centres, ALL_TAPS).flatten(1))
+        self._conditioning.add_to(sums, conditions.gather(centres, ALL_TAPS).flatten(1))
         for plane, product in zip(previous, self._previous, strict=True):
             product.add_to(sums, plane.gather(centres, NEAR_TAPS).flatten(1))
         mean = torch.zeros(count, size, dtype=torch.float64, device=centres.device)
-        if self._taps[step]:
-            seen = local.gather(centres, self._taps[step])
-            self._local[step].add_to(sums.add_(self._local_bias), seen.flatten(1))
-            self._mean[step].add_to(mean, seen[..., :size].flatten(1))
-            self._mean_inside[step].add_to(mean, inside.gather(centres, self._taps[step]).flatten(1))
-            mean.mul_(self._rescale["linear"] * FRACTIONS).add_(0.5).floor_()
+        if taps:
+            self._local[step].add_to(
+                sums.add_(self._local_bias), local.features.gather(centres, taps).flatten(1)
+            )
+            self._mean[step].add_to(mean, local.codes.gather(centres, taps).flatten(1))
+            self._mean_inside[step].add_to(mean, inside.gather(centres, taps).flatten(1) * FRACTIONS)
+            mean.mul_(self._rescale["linear"])
         hidden = self._hidden.add_to(self._hidden_bias.repeat(count, 1), self._activate(sums, "first"))
         out = self._out.add_to(self._out_bias.repeat(count, 1), self._activate(hidden, "hidden"))
         offset, log_scale = torch.split(out.mul_(self._rescale["out"]), size, 1)
-        mean.add_(torch.floor(offset * FRACTIONS + 0.5))
+        mean.add_(offset, alpha=FRACTIONS).add_(0.5).floor_()
         scale = torch.floor(log_scale * SCALES_PER_OCTAVE + 0.5) + SCALE_ZERO
         return mean.clamp_(-_MEAN_LIMIT, _MEAN_LIMIT).int(), scale.clamp_(0, SCALES - 1).int()
 
@@ -194,14 +214,50 @@ class IntegerGroup:
         return sums.mul_(self._rescale[layer] * ACTIVATION_ONE).floor_().clamp_(0, HIDDEN_MAX).float()
 
 
+@dataclass(frozen=True, eq=False)
+class CodePlanes:
+    """The codes of a group while they are being coded, zero where they are not yet.
+
+    Attributes:
+        codes: in 1 / FRACTIONS, [B * (h + 2 R) * (w + 2 R), C].
+        features: as hidden layers see them, coarse and saturated, of twice as many channels.
+    """
+
+    codes: Plane
+    features: Plane
+
+    @classmethod
+    def empty(cls, shape: tuple[int, int, int], channels: int, *, device: torch.device) -> "CodePlanes":
+        """For batch, rows and columns."""
+        batch, height, width = shape
+        return cls(
+            *(Plane.of(torch.zeros(batch, n, height, width, device=device)) for n in (channels, 2 * channels))
+        )
+
+    def put(self, rows: Tensor, codes: Tensor, saturation: Tensor) -> None:
+        """Enter codes [N, C] at some rows; `saturation` is the checkpoint's table of tanh, int16 [2 L + 1]."""
+        self.codes.rows[rows] = codes.float()
+        coarse = (codes * COARSE + FRACTIONS // 2).div(FRACTIONS, rounding_mode="floor")
+        limit = len(saturation) // 2
+        saturated = saturation[codes.clamp(-limit, limit) + limit]
+        self.features.rows[rows] = torch.cat(
+            [coarse.clamp(-COARSE_LIMIT, COARSE_LIMIT), saturated], 1
+        ).float()
+
+
+def _absent_layers(spec: GroupSpec) -> dict[str, Tensor]:
+    """Zeros for the layers that only some groups have: on earlier groups, and on earlier passes."""
+    size, width = spec.size, spec.width
+    return {
+        "previous.weight": torch.zeros(width, 2 * sum(spec.previous), 3, 3),
+        "previous.bias": torch.zeros(width),
+        "local.weight": torch.zeros(width, 2 * size, 5, 5),
+        "local.bias": torch.zeros(width),
+        "linear.weight": torch.zeros(size, size + 1, 5, 5),
+        "linear.exponent": torch.tensor(0),
+    }
+
+
 def inside_plane(batch: int, height: int, width: int, *, device: torch.device) -> Plane:
     """Ones inside the grid."""
     return Plane.of(torch.ones(batch, 1, height, width, device=device))
-
-
-def code_activations(codes: Tensor, saturation: Tensor) -> Tensor:
-    """Codes [N, C] as activations, linear and saturated, float32 [N, 2 C].
-
-    `saturation` is the checkpoint's table of the codes from -L to L, int16 [2 L + 1].
-    """
-    return torch.cat([codes, saturation[codes + len(saturation) // 2]], 1).float()

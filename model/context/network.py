@@ -1,25 +1,39 @@
 """The context models in float, as they are trained. `model.context.integer` is what codes with them.
 
 A group of channels is coded in a few passes over a grid; every pass is predicted from the passes before it,
-from all earlier groups, and from side planes that both ends know (importance level, quality). The importance
-map is a group of one channel on a grid of its own.
+from all earlier groups, and from conditioning planes that both ends know (importance level, quality, tune). The
+importance map is a group of one channel on a grid of its own.
+
+What the models see and say is what the integers hold, with straight-through gradients, so that training meets no
+surprise at export: means in steps of 1 / FRACTIONS, and for the hidden layers codes in steps of 1 / COARSE.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from model.config import CodecConfig
-from model.context.passes import REACH, GroupSpec, group_specs
+from model.context.passes import REACH, GroupSpec, group_specs, pass_grid
+from model.entropy.tables import FRACTIONS
 
 LINEAR_SCALE = 8  # codes are divided by this as inputs of the hidden layer
+COARSE = 2  # steps of a code between two integers, as an input of the hidden layer
+COARSE_LIMIT = 511  # the largest such input, in steps: beyond flat white at the highest quality
 LOG_SCALE_LIMIT = 6.0
+
+Coding = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
+    """The value of `hard`, exactly, with the gradient of `soft` (Bengio et al. 2013)."""
+    return hard.detach() + (soft - soft.detach())
 
 
 def code_features(codes: Tensor) -> Tensor:
-    """Codes as the hidden layer sees them: linear and saturated, [B, C, H, W] to [B, 2C, H, W]."""
-    return torch.cat([codes / LINEAR_SCALE, torch.tanh(codes / 2)], 1)
+    """Codes as the hidden layer sees them: coarse and saturated, [B, C, H, W] to [B, 2C, H, W]."""
+    coarse = (codes * COARSE + 0.5).floor().clamp(-COARSE_LIMIT, COARSE_LIMIT) / COARSE
+    return torch.cat([straight_through(coarse, codes) / LINEAR_SCALE, torch.tanh(codes / 2)], 1)
 
 
 class GroupContext(nn.Module):
@@ -29,17 +43,19 @@ class GroupContext(nn.Module):
         super().__init__()
         self.spec = spec
         size, width, before = spec.size, spec.width, sum(spec.previous)
-        self.side = nn.Conv2d(spec.sides, width, 5, padding=REACH)
+        self.conditioning = nn.Conv2d(spec.conditions, width, 5, padding=REACH)
         self.previous = nn.Conv2d(2 * before, width, 3, padding=1) if before else None
-        self.local = nn.Conv2d(2 * size, width, 5, padding=REACH)
-        self.linear = nn.Conv2d(size + 1, size, 5, padding=REACH, bias=False)
+        several = spec.passes > 1
+        self.local = nn.Conv2d(2 * size, width, 5, padding=REACH) if several else None
+        self.linear = nn.Conv2d(size + 1, size, 5, padding=REACH, bias=False) if several else None
         self.hidden = nn.Conv2d(width, width, 1)
         self.out = nn.Conv2d(width, 2 * size, 1)
-        nn.init.zeros_(self.linear.weight)
+        if self.linear is not None:
+            nn.init.zeros_(self.linear.weight)
 
-    def base(self, side: Tensor, previous: Tensor) -> Tensor:
-        """What all passes share: from the side planes [B, sides, H, W] and earlier groups [B, C, H, W]."""
-        base: Tensor = self.side(side)
+    def base(self, conditions: Tensor, previous: Tensor) -> Tensor:
+        """What all passes share: from conditioning planes [B, N, H, W] and earlier groups [B, C, H, W]."""
+        base: Tensor = self.conditioning(conditions)
         if self.previous is not None:
             base = base + self.previous(code_features(previous))
         return base
@@ -53,11 +69,33 @@ class GroupContext(nn.Module):
             seen: 1 where a pass has been coded, [1, 1, H, W]; None of it in the first pass.
         """
         mean: Tensor | float = 0.0
-        if bool(seen.any()):
+        if self.local is not None and self.linear is not None and bool(seen.any()):
             base = base + self.local(code_features(known))
             mean = self.linear(torch.cat([known, seen.expand(len(known), -1, -1, -1)], 1))
         offset, log_scale = self.out(torch.relu(self.hidden(torch.relu(base)))).split(self.spec.size, 1)
-        return mean + offset, log_scale.clamp(-LOG_SCALE_LIMIT, LOG_SCALE_LIMIT)
+        exact = mean + offset
+        stepped = straight_through((exact * FRACTIONS + 0.5).floor() / FRACTIONS, exact)
+        return stepped, log_scale.clamp(-LOG_SCALE_LIMIT, LOG_SCALE_LIMIT)
+
+    def walk(self, base: Tensor, coding: Coding) -> tuple[Tensor, Tensor]:
+        """Code the group pass by pass, each predicted from the passes before.
+
+        Args:
+            base: of `base`, [B, width, H, W].
+            coding: from a pass's mean and log scale, each [B, size, H, W], to the codes as later passes see them,
+                0 where masked, and to what they cost, of the same shape; only the pass's own places count.
+
+        Returns:
+            The codes and their costs, each [B, size, H, W].
+        """
+        shape = (len(base), self.spec.size, *base.shape[2:])
+        grid = pass_grid(self.spec.pattern, *shape[2:], device=base.device)[None, None]
+        codes = costs = base.new_zeros(shape)
+        for step in range(self.spec.passes):
+            now = (grid == step).to(base.dtype)
+            found, cost = coding(*self(base, codes, (grid < step).to(base.dtype)))
+            codes, costs = codes + now * found, costs + now * cost
+        return codes, costs
 
 
 class ContextModel(nn.Module):

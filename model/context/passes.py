@@ -1,7 +1,9 @@
 """In which order the codes of a group are coded: the passes over its grid, and what each can be predicted from."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -9,11 +11,14 @@ from torch import Tensor
 from model.config import CodecConfig
 
 REACH = 2  # the 5x5 neighbourhood of a code
-# Pass of each position, by (row % 4, column % 4).
-COARSE_TO_FINE = ((0, 4, 2, 4), (4, 3, 4, 3), (2, 4, 1, 4), (4, 3, 4, 3))
-CHECKERBOARD = ((0, 1, 0, 1), (1, 0, 1, 0), (0, 1, 0, 1), (1, 0, 1, 0))
 Pattern = tuple[tuple[int, ...], ...]
 Tap = tuple[int, int]
+# Pass of each position, by (row % 4, column % 4).
+COARSE_TO_FINE: Pattern = ((0, 4, 2, 4), (4, 3, 4, 3), (2, 4, 1, 4), (4, 3, 4, 3))
+CHECKERBOARD: Pattern = ((0, 1, 0, 1), (1, 0, 1, 0), (0, 1, 0, 1), (1, 0, 1, 0))
+AT_ONCE: Pattern = ((0, 0, 0, 0),) * 4
+PATTERNS: Mapping[int, Pattern] = MappingProxyType({5: COARSE_TO_FINE, 2: CHECKERBOARD, 1: AT_ONCE})
+"""By their number of passes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +29,7 @@ class GroupSpec:
         start: first channel.
         size: number of channels.
         previous: sizes of the groups on the same grid that are coded before.
-        sides: number of side planes.
+        conditions: number of conditioning planes.
         width: hidden width.
         pattern: pass of each position of a 4x4 tile.
     """
@@ -32,7 +37,7 @@ class GroupSpec:
     start: int
     size: int
     previous: tuple[int, ...]
-    sides: int
+    conditions: int
     width: int
     pattern: Pattern
 
@@ -43,21 +48,30 @@ class GroupSpec:
 
 
 def group_specs(config: CodecConfig) -> tuple[GroupSpec, tuple[GroupSpec, ...]]:
-    """The importance map's group and the codes' groups."""
+    """The importance map's group and the codes' groups, which see the map beside the other conditions."""
     starts = [sum(config.groups[:k]) for k in range(len(config.groups))]
     codes = tuple(
         GroupSpec(
             start=start,
             size=size,
             previous=config.groups[:k],
-            sides=2,
+            conditions=1 + config.conditions,
             width=config.context_width,
-            pattern=CHECKERBOARD if k else COARSE_TO_FINE,
+            pattern=PATTERNS[passes],
         )
-        for k, (start, size) in enumerate(zip(starts, config.groups, strict=True))
+        for k, (start, size, passes) in enumerate(zip(starts, config.groups, config.passes, strict=True))
     )
-    width = config.map_width
-    return GroupSpec(start=0, size=1, previous=(), sides=1, width=width, pattern=COARSE_TO_FINE), codes
+    return (
+        GroupSpec(
+            start=0,
+            size=1,
+            previous=(),
+            conditions=config.conditions,
+            width=config.map_width,
+            pattern=COARSE_TO_FINE,
+        ),
+        codes,
+    )
 
 
 @lru_cache

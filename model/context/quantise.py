@@ -1,49 +1,75 @@
-"""Which symbol stands for a value: the nearest, or the next one towards zero where rate and distortion say so."""
+"""Which symbol stands for a value: the nearest residual from the mean, or the next towards zero where that pays."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
 
-from model.entropy.tables import FRACTIONS, UNARY, Ints, SymbolTables, split_mean
-
-Floats = NDArray[np.float32]
+from model.entropy.tables import FRACTIONS, UNARY, SymbolTables
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Alphabet:
-    """The symbols of a group, and how they are chosen.
+    """The symbols of a group, and what they stand for.
 
     Attributes:
         low: smallest symbol.
         high: largest symbol.
         tables: probabilities of the decisions.
-        weight: bits that a squared error of 1 is worth when choosing, float32 [size]; None rounds to nearest.
-        codes_of: from symbols to the codes that networks see; 0 stands for a masked one.
+        centred: whether a code is the predicted mean plus a whole residual, so that a symbol counts from the
+            mean's fraction.
+        codes_of: otherwise, from symbols to the codes that networks see; 0 stands for a masked one.
+        weights: of `Transforms.residual_weight` for each tune, float32 [tunes, size]; None rounds to the nearest.
+        costs: bits of residuals, [SCALES, 2 * UNARY + 3]; there where weights are.
     """
 
     low: int
     high: int
     tables: SymbolTables
-    weight: Floats | None = None
-    codes_of: Callable[[Ints], Ints] = lambda symbols: symbols
+    centred: bool
+    codes_of: Callable[[Tensor], Tensor] = lambda symbols: symbols
+    weights: Tensor | None = None
+    costs: Tensor | None = None
+
+    @property
+    def largest_code(self) -> int:
+        """The largest magnitude of a code, in 1 / FRACTIONS."""
+        return (max(-self.low, self.high) + 1) * FRACTIONS
 
 
-def rdo_quantise(y: Floats, mean: Ints, scale: Ints, alphabet: Alphabet, weight: Floats | None) -> Ints:
-    """The nearest symbol, or the next one towards zero where that saves more bits than it costs, [N]."""
-    nearest = np.clip(np.rint(y), alphabet.low, alphabet.high)
-    if weight is not None:
-        smaller = nearest - np.sign(nearest)
-        centre, fraction = split_mean(np.clip(mean, alphabet.low * FRACTIONS, alphabet.high * FRACTIONS))
-        row = scale * FRACTIONS + fraction
-        bits = alphabet.tables.costs
-        saved = bits[row, _column(nearest - centre)] - bits[row, _column(smaller - centre)]
-        lost = weight * ((y - smaller) ** 2 - (y - nearest) ** 2)
-        nearest = np.where(saved > lost, smaller, nearest)
-    return nearest.astype(np.int32)
+@torch.no_grad()
+def rdo_quantise(residual: Tensor, price: Callable[[Tensor], Tensor], weight: Tensor) -> Tensor:
+    """The nearest integer, or the next one towards zero where that saves more bits than it costs; any shape.
+
+    The one rate-distortion choice of training and coding: they differ in where the prices come from.
+
+    Args:
+        residual: values less their predicted means.
+        price: bits of integers of the same shape.
+        weight: bits that a squared error of 1 is worth; broadcasts.
+    """
+    nearest = residual.round()
+    smaller = nearest - nearest.sign()
+    saved = price(nearest) - price(smaller)
+    lost = weight * ((residual - smaller) ** 2 - (residual - nearest) ** 2)
+    return torch.where(saved > lost, smaller, nearest)
 
 
-def _column(distance: NDArray[np.floating]) -> NDArray[np.intp]:
-    column: NDArray[np.intp] = np.clip(distance, -UNARY - 1, UNARY + 1).astype(np.intp) + UNARY + 1
-    return column
+def choose(
+    y: Tensor, mean: Tensor, centre: Tensor, scale: Tensor, alphabet: Alphabet, tunes: Tensor
+) -> Tensor:
+    """The symbols to write for values [N, size], int32; `tunes` [N] says which weight holds where."""
+    if not alphabet.centred:
+        return y.round().clamp(alphabet.low, alphabet.high).int()
+    residual = y - mean / FRACTIONS
+    weights, costs = alphabet.weights, alphabet.costs
+    if weights is not None and costs is not None:
+
+        def price(values: Tensor) -> Tensor:
+            return costs[scale, values.long().clamp(-UNARY - 1, UNARY + 1) + UNARY + 1]
+
+        whole = rdo_quantise(residual, price, weights[tunes])
+    else:
+        whole = residual.round()
+    return (centre + whole).clamp(alphabet.low, alphabet.high).int()

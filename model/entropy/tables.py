@@ -66,6 +66,11 @@ class SymbolTables:
         return costs
 
     @property
+    def residual_costs(self) -> NDArray[np.float32]:
+        """The costs of distances from a mean that is an integer, [SCALES, 2 * UNARY + 3]."""
+        return self.costs.reshape(SCALES, FRACTIONS, -1)[:, FRACTIONS // 2].copy()
+
+    @property
     def _escape_bits(self) -> NDArray[np.float64]:
         return np.repeat(self.escape_order.astype(np.float64) / 2 + 0.5, FRACTIONS)
 

@@ -26,25 +26,27 @@ class Transforms(nn.Module):
     analysis_margin: int
     synthesis_margin: int
 
-    def analyse(self, x: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+    def analyse(self, x: Tensor, conditions: Tensor) -> tuple[Tensor, Tensor]:
         """What the coder takes.
 
         Args:
-            x: RGB in -0.5..0.5, float32 [B, 3, H, W], H and W multiples of the profile's cell.
-            quality: 0..1, float64 [1, 1, 1, 1].
+            x: RGB in -0.5..0.5, float32 [B, 3, H, W], H and W multiples of the profile's map stride.
+            conditions: quality 0..1 and tune 0 or 1, float32 [B, 2, H/stride, W/stride], or [B, 2, 1, 1] where
+                they are constant.
 
         Returns:
             Values whose nearest integers are symbols, float32 [B, channels, H/8, W/8], and levels,
-            int64 [B, 1, H/cell, W/cell].
+            int64 [B, 1, H/stride, W/stride].
         """
         raise NotImplementedError
 
-    def synthesise(self, codes: Tensor, levels: Tensor, quality: Tensor) -> Tensor:
-        """The picture, RGB about 0..1, float32 [B, 3, H, W], of the coder's integers; shapes as in `analyse`."""
+    def synthesise(self, codes: Tensor, levels: Tensor, conditions: Tensor) -> Tensor:
+        """The picture, RGB about 0..1, float32 [B, 3, H, W], of float codes; shapes as in `analyse`."""
         raise NotImplementedError
 
-    def symbol_weight(self) -> Tensor | None:
-        """Bits that a squared error of 1 in a symbol is worth, [channels]; None where symbols are not chosen."""
+    def residual_weight(self, tune: int) -> Tensor | None:
+        """Bits that a squared error of 1 in a residual is worth, [channels]; None where nothing is chosen."""
+        del tune
         return None
 
     def run_in(self, dtype: torch.dtype) -> None:

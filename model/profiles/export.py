@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from model.config import CodecConfig
 from model.context.integer import ACTIVATION_ONE, WEIGHT_MAX
-from model.context.network import LINEAR_SCALE, GroupContext
+from model.context.network import COARSE, LINEAR_SCALE, GroupContext
 from model.context.passes import group_specs
 from model.context.rates import scale_of
 from model.entropy.fit import to_probabilities
@@ -27,6 +27,7 @@ from model.profiles.cvpr2018.network import Cvpr2018Network
 from model.profiles.cwic.network import CwicNetwork
 
 _EXPONENT_MAX = 30
+_SATURATED = 8  # tanh of half of it is 1 in all digits of an activation
 
 
 def quantise(
@@ -42,7 +43,7 @@ def quantise(
     groups |= {f"codes.{k}": group for k, group in enumerate(network.context.groups())}
     for prefix, group in groups.items():
         out |= {f"{prefix}.{name}": tensor for name, tensor in quantise_group(group).items()}
-    out["saturation"] = saturation_table(network.config.input_limit)
+    out["saturation"] = saturation_table()
     out["tables.map"] = torch.from_numpy(map_tables.probabilities).clone()
     out["tables.codes"] = torch.from_numpy(code_tables.probabilities).clone()
     out["tables.escape_order"] = torch.from_numpy(code_tables.escape_order)
@@ -66,12 +67,17 @@ def dequantise(tensors: Mapping[str, Tensor], config: CodecConfig) -> dict[str, 
             if name.startswith(f"{prefix}.")
         }
         exponents = {
-            name: 2.0 ** -float(part[f"{name}.exponent"]) for name in ("first", "hidden", "out", "linear")
+            name.removesuffix(".exponent"): 2.0 ** -float(exponent)
+            for name, exponent in part.items()
+            if name.endswith(".exponent")
         }
-        units = {"side": _saturated(spec.sides), "local": _code_units(spec.size)}
+        units = {"conditioning": _saturated(spec.conditions)}
+        floats = {}
+        if spec.passes > 1:
+            units["local"] = _code_units(spec.size)
+            floats["linear.weight"] = part["linear.weight"] * exponents["linear"]
         if spec.previous:
             units["previous"] = _code_units(sum(spec.previous))
-        floats = {"linear.weight": part["linear.weight"] * exponents["linear"]}
         for name, unit in units.items():
             floats[f"{name}.weight"] = part[f"{name}.weight"] * exponents["first"] / unit
             floats[f"{name}.bias"] = part[f"{name}.bias"] * exponents["first"]
@@ -87,31 +93,37 @@ def dequantise(tensors: Mapping[str, Tensor], config: CodecConfig) -> dict[str, 
 def quantise_group(group: GroupContext) -> dict[str, Tensor]:
     """A context model as integers: int16 weights per unit of activation, int64 biases and exponents, by name."""
     spec = group.spec
-    first = {"side": (group.side, _saturated(spec.sides)), "local": (group.local, _code_units(spec.size))}
-    if group.previous is not None:
-        first["previous"] = (group.previous, _code_units(sum(spec.previous)))
-    scaled = {name: layer.weight.detach().double() * units for name, (layer, units) in first.items()}
-    exponent = _exponent(*scaled.values())
+    layers = {
+        "conditioning": (group.conditioning, _saturated(spec.conditions)),
+        "local": (group.local, _code_units(spec.size)),
+        "previous": (group.previous, _code_units(sum(spec.previous))),
+    }
+    first = {
+        name: (layer, layer.weight.detach().double() * units)
+        for name, (layer, units) in layers.items()
+        if layer is not None
+    }
+    exponent = _exponent(*(scaled for _, scaled in first.values()))
     out = {"first.exponent": exponent}
-    out["previous.weight"] = torch.zeros(spec.width, 0, 3, 3, dtype=torch.int16)
-    out["previous.bias"] = torch.zeros(spec.width, dtype=torch.int64)
-    for name, (layer, _) in first.items():
-        out[f"{name}.weight"] = _integers(scaled[name], exponent).to(torch.int16)
+    for name, (layer, scaled) in first.items():
+        out[f"{name}.weight"] = _integers(scaled, exponent).to(torch.int16)
         out[f"{name}.bias"] = _bias(layer, exponent)
     for name, layer in {"hidden": group.hidden, "out": group.out}.items():
         weight = layer.weight.detach().double()[:, :, 0, 0] / ACTIVATION_ONE
         out[f"{name}.exponent"] = _exponent(weight)
         out[f"{name}.weight"] = _integers(weight, out[f"{name}.exponent"]).to(torch.int16)
         out[f"{name}.bias"] = _bias(layer, out[f"{name}.exponent"])
-    out["linear.exponent"] = _exponent(group.linear.weight)
-    out["linear.weight"] = _integers(group.linear.weight, out["linear.exponent"]).to(torch.int16)
+    if group.linear is not None:
+        out["linear.exponent"] = _exponent(group.linear.weight)
+        out["linear.weight"] = _integers(group.linear.weight, out["linear.exponent"]).to(torch.int16)
     return {name: tensor.cpu().contiguous() for name, tensor in out.items()}
 
 
-def saturation_table(limit: int) -> Tensor:
-    """tanh(c / 2) of inputs c = -limit..limit as activations, int16."""
-    inputs = torch.arange(-limit, limit + 1, dtype=torch.float64)
-    return torch.round(torch.tanh(inputs / 2) * ACTIVATION_ONE).to(torch.int16)
+def saturation_table() -> Tensor:
+    """tanh(c / 2) of codes c = -L..L in steps of 1 / FRACTIONS as activations, int16; beyond L it is 1."""
+    limit = _SATURATED * FRACTIONS
+    codes = torch.arange(-limit, limit + 1, dtype=torch.float64) / FRACTIONS
+    return torch.round(torch.tanh(codes / 2) * ACTIVATION_ONE).to(torch.int16)
 
 
 def logistic_tables(*, binary: bool = False) -> SymbolTables:
@@ -145,10 +157,9 @@ def _saturated(channels: int) -> Tensor:
 
 
 def _code_units(channels: int) -> Tensor:
-    """The same for codes as `model.context.network.code_features` lays them out: linear, then saturated."""
-    return torch.cat(
-        [torch.full((channels, 1, 1), 1 / LINEAR_SCALE, dtype=torch.float64), _saturated(channels)]
-    )
+    """The same for codes as `model.context.network.code_features` lays them out: coarse, then saturated."""
+    coarse = torch.full((channels, 1, 1), 1 / (COARSE * LINEAR_SCALE), dtype=torch.float64)
+    return torch.cat([coarse, _saturated(channels)])
 
 
 def _exponent(*weights: Tensor) -> Tensor:

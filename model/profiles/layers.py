@@ -19,23 +19,23 @@ class ResidualBlock(nn.Module):
         return update.add_(x)
 
 
-class QualityModulation(nn.Module):
-    """Scales and shifts features by a function of the local quality; starts as the identity.
+class Modulation(nn.Module):
+    """Scales and shifts features by a function of the local conditions; starts as the identity.
 
     Feature-wise modulation as in FiLM (Perez et al. 2018) with a map in place of a vector, after
     Song et al., ICCV 2021.
     """
 
-    def __init__(self, width: int, *, hidden: int = 32) -> None:
+    def __init__(self, width: int, *, conditions: int, hidden: int = 32) -> None:
         super().__init__()
         self.width = width
         last = nn.Conv2d(hidden, 2 * width, 1)
         zero_(last)
-        self.net = nn.Sequential(nn.Conv2d(1, hidden, 1), nn.ReLU(), last)
+        self.net = nn.Sequential(nn.Conv2d(conditions, hidden, 1), nn.ReLU(), last)
 
-    def forward(self, x: Tensor, quality: Tensor) -> Tensor:
-        """Features [B, width, H, W] and quality in 0..1, [B, 1, H, W] or [1, 1, 1, 1] where it is constant."""
-        gain, shift = torch.split(self.net(quality), self.width, 1)
+    def forward(self, x: Tensor, conditions: Tensor) -> Tensor:
+        """Features [B, width, H, W] and planes about 0..1, [B, N, H, W], or [B, N, 1, 1] where they are constant."""
+        gain, shift = torch.split(self.net(conditions), self.width, 1)
         return torch.addcmul(shift, x, 1 + gain)
 
 
@@ -43,8 +43,3 @@ def zero_(layer: nn.Module) -> None:
     """Set all weights and biases of a layer to zero."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
-
-
-def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
-    """The value of `hard`, exactly, with the gradient of `soft` (Bengio et al. 2013)."""
-    return hard.detach() + (soft - soft.detach())

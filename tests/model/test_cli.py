@@ -15,37 +15,50 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model import cli
+from model.codec import Codec
 from model.container import format as file_format
+from model.container.format import Container, Header, Section
 from model.errors import CheckpointNotFoundError, ParameterError, SelfTestError, WrongModelError
 from model.images.files import read_image
 from model.images.writing import write_image
-from model.types import DEFAULT_QUALITY, Check, FileInfo, Limits, ModelInfo, PictureCodec, Pixels, unchecked
+from model.options import DEFAULT_QUALITY, DecodeOptions, EncodeOptions
+from model.protocol import ALL_OF_IT, AS_IT_COMES, PictureCodec
+from model.types import Check, Limits, ModelInfo, Pixels, Region, unchecked
+from tests.conftest import picture
 
 PICTURE = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
 ROOT = Path(__file__).parents[2]
 
 
-def packed(array: Pixels, *, model_id: str = "") -> bytes:
-    """A sound .cwic file whose payloads are plain samples; of no checkpoint (stored) or of one."""
+def packed(
+    array: Pixels, *, model_id: str = "", quality: float = DEFAULT_QUALITY, tune: str = "psnr"
+) -> bytes:
+    """A sound .cwic file whose payloads are plain samples; of no checkpoint (lossless) or of one.
+
+    A file of a checkpoint has two channel groups, the second of which means nothing.
+    """
     height, width, channels = array.shape
-    kind = file_format.SectionType
-    rgb = array[..., :3].tobytes()
-    sections = {kind.MAP: b"map", kind.CODES: rgb} if model_id else {kind.STORED: rgb}
-    container = file_format.Container(
+    header = Header(
         width=width,
         height=height,
-        profile="cwic" if model_id else "stored",
-        model_id=bytes.fromhex(model_id) if model_id else bytes(4),
-        quality=2048 if model_id else 0,
-        has_alpha=channels == 4,
-        sections=sections | ({kind.ALPHA: array[..., 3].tobytes()} if channels == 4 else {}),
+        profile="cwic" if model_id else "lossless",
+        tile=file_format.DEFAULT_TILE,
+        model_id=bytes.fromhex(model_id),
+        quality=round((quality - 1) / 99 * file_format.QUALITY_STEPS) if model_id else 0,
+        tune=tune,
+        alpha=channels == 4,
     )
-    return file_format.pack(container)
+    alpha = [b""] * (channels == 4)
+    payloads = [b"map", *alpha, array.tobytes(), b"more"] if model_id else [array.tobytes()]
+    return file_format.pack(header, payloads)
 
 
 @dataclass(frozen=True)
 class FakeCodec:
-    """Keeps pictures as they are. Claims one model id, as a checkpoint does."""
+    """Keeps pictures as they are. Claims one model id, as a checkpoint does.
+
+    Of a decoding of one group it makes a black picture, so that one sees which option has come to it.
+    """
 
     model_id: str
 
@@ -63,35 +76,47 @@ class FakeCodec:
             fixed_rate=False,
         )
 
-    def encode(self, array: Pixels, *, quality: float | None = None, check: Check = unchecked) -> bytes:
+    def encode(
+        self, array: Pixels, options: EncodeOptions = AS_IT_COMES, *, check: Check = unchecked
+    ) -> bytes:
         check()
-        quality = DEFAULT_QUALITY if quality is None else quality
-        if not 1 <= quality <= 100:
-            raise ParameterError(f"quality is 1 to 100, got {quality:g}")
-        return packed(array, model_id=self.model_id)
+        if options.lossless:
+            return packed(array)
+        quality = DEFAULT_QUALITY if options.quality is None else options.quality
+        return packed(array, model_id=self.model_id, quality=quality, tune=options.tune or "psnr")
 
-    def decode(self, data: bytes, *, check: Check = unchecked) -> Pixels:
-        check()
-        file = file_format.unpack(data, limits=Limits())
-        if file.model_id not in (bytes(4), bytes.fromhex(self.model_id)):
-            raise WrongModelError(f"made with {file.model_id.hex()}, not with {self.model_id}")
-        planes = [np.frombuffer(payload, np.uint8) for payload in file.sections.values() if payload != b"map"]
-        shaped = [plane.reshape(file.height, file.width, -1) for plane in planes]
-        return np.concatenate(shaped, axis=2)
+    def read(self, data: bytes, *, allow_truncated: bool = False) -> Container:
+        return file_format.unpack(data, limits=Limits(), allow_truncated=allow_truncated)
 
-    def importance_map(
-        self, source: Pixels | bytes, *, quality: float | None = None, check: Check = unchecked
+    def decode(
+        self, file: bytes | Container, options: DecodeOptions = ALL_OF_IT, *, check: Check = unchecked
     ) -> Pixels:
         check()
-        height, width = (self.decode(source) if isinstance(source, bytes) else source).shape[:2]
-        return np.full((height, width), round(quality or DEFAULT_QUALITY), np.uint8)
+        container = self.read(file) if isinstance(file, bytes) else file
+        header = container.header
+        if header.model_id not in (b"", bytes.fromhex(self.model_id)):
+            raise WrongModelError(f"made with {header.model_id.hex()}, not with {self.model_id}")
+        payload = container.payload(Section.SAMPLES if header.lossless else Section.CODES, 0)
+        assert payload is not None
+        array = np.frombuffer(payload, np.uint8).reshape(header.height, header.width, -1)
+        left, top, right, bottom = (options.region or Region(0, 0, header.width, header.height)).edges
+        if right > header.width or bottom > header.height:
+            raise ParameterError(f"region to {right},{bottom} of {header.width}x{header.height}")
+        return array[top:bottom, left:right] * np.uint8(options.groups != 1)
 
-    def kept_codes(self, data: bytes) -> int:
-        height, width = self.decode(data).shape[:2]
-        return int(height * width)
+    def importance_map(
+        self,
+        source: Pixels | bytes | Container,
+        options: EncodeOptions = AS_IT_COMES,
+        *,
+        check: Check = unchecked,
+    ) -> Pixels:
+        check()
+        array = source if isinstance(source, np.ndarray) else self.decode(source)
+        return np.full(array.shape[:2], round(options.quality or DEFAULT_QUALITY), np.uint8)
 
-    def inspect(self, data: bytes) -> FileInfo:
-        return file_format.inspect(data)
+    def kept_codes(self, file: bytes | Container) -> int:
+        return int(self.decode(file).size)
 
 
 @dataclass
@@ -133,7 +158,7 @@ def test_a_picture_survives_compress_and_decompress(
     summary = capsys.readouterr().err
     assert summary.count("\n") == 1
     assert f"8x6: {source.stat().st_size} -> {file.stat().st_size} bytes" in summary
-    assert f"{8 * file.stat().st_size / 48:.3f} bpp" in summary
+    assert f"{8 * file.stat().st_size / 48:.3f} bpp, quality 50, tune psnr, model fake-11111111" in summary
     assert cli.main(["decompress", str(file), str(back)], checkpoints=fake) == 0
     np.testing.assert_array_equal(read_image(back.read_bytes(), limits=Limits()).array, PICTURE)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.cwic", "b.png", "in.png"]
@@ -205,7 +230,133 @@ def test_inspect_tells_the_header_without_a_checkpoint(
     assert cli.main(["inspect", str(tmp_path / "a.cwic"), "--json"]) == 0
     facts = json.loads(capsysbinary.readouterr().out)
     assert (facts["width"], facts["height"], facts["size"], facts["quality"]) == (8, 6, size, None)
-    assert facts["sections"][0]["length"] == PICTURE.size
+    assert (facts["profile"], facts["tune"], facts["grey"]) == ("lossless", None, False)
+    assert (facts["tile"], facts["tiles"], facts["plane"], facts["truncated"]) == (1024, 1, False, False)
+    assert facts["sections"] == [{"name": "samples", "length": PICTURE.size}]
+
+
+def test_inspect_tells_what_is_there_of_a_file_that_was_cut(
+    tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    (tmp_path / "cut").write_bytes(packed(PICTURE, model_id="11111111", quality=30, tune="visual")[:-1])
+    assert cli.main(["inspect", str(tmp_path / "cut")]) == 0
+    facts = dict(line.split(maxsplit=1) for line in capsysbinary.readouterr().out.decode().splitlines())
+    assert (facts["quality"], facts["tune"], facts["lowest_level"]) == ("30.0", "visual", "1")
+    assert (facts["grey"], facts["plane"], facts["truncated"]) == ("no", "no", "yes")
+    assert facts["sections"] == f"map 3, codes0 {PICTURE.size}"
+    assert cli.main(["inspect", str(tmp_path / "cut"), "--json"]) == 0
+    assert json.loads(capsysbinary.readouterr().out)["truncated"] is True
+
+
+@pytest.mark.parametrize(
+    ("options", "rate", "profile", "tune"),
+    [
+        (["--tune", "visual", "--quality", "30"], "quality 30, tune visual, model fake", "cwic", "visual"),
+        (["--tune", "psnr"], "quality 50, tune psnr, model fake", "cwic", "psnr"),
+        (["--lossless"], "bpp, lossless\n", "lossless", None),
+    ],
+)
+def test_what_a_file_is_made_for_can_be_said_and_the_summary_repeats_it(
+    options: list[str],
+    rate: str,
+    profile: str,
+    tune: str | None,
+    source: Path,
+    tmp_path: Path,
+    fake: FakeCheckpoints,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["compress", str(source), str(tmp_path / "a.cwic"), *options], checkpoints=fake) == 0
+    assert rate in capsys.readouterr().err
+    info = file_format.inspect((tmp_path / "a.cwic").read_bytes())
+    assert (info.profile, info.tune) == (profile, tune)
+
+
+def test_a_region_or_a_preview_of_a_file_is_decoded_on_request(tmp_path: Path, fake: FakeCheckpoints) -> None:
+    file, out = tmp_path / "a.cwic", tmp_path / "a.png"
+    file.write_bytes(packed(PICTURE, model_id="11111111"))
+    for options, expected in (
+        (["--region", "1,2,3,4"], PICTURE[2:6, 1:4]),
+        (["--region", "0, 0, 8, 6", "--groups", "2"], PICTURE),
+        (["--groups", "1"], 0 * PICTURE),
+    ):
+        assert cli.main(["decompress", str(file), str(out), *options], checkpoints=fake) == 0
+        np.testing.assert_array_equal(read_image(out.read_bytes(), limits=Limits()).array, expected)
+
+
+def test_a_file_that_was_cut_is_decoded_with_permission_only(
+    tmp_path: Path, fake: FakeCheckpoints, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out, whole = tmp_path / "a.cwic", tmp_path / "a.png", packed(PICTURE, model_id="11111111")
+    file.write_bytes(whole[:-1])
+    arguments = ["decompress", str(file), str(out)]
+    assert cli.main(arguments, checkpoints=fake) == 1
+    assert cli.main(["importance-map", *arguments[1:]], checkpoints=fake) == 1
+    assert f"ends at byte {len(whole) - 1} of {len(whole)}" in capsys.readouterr().err
+    assert not out.exists()
+    assert cli.main([*arguments, "--allow-truncated"], checkpoints=fake) == 0
+    np.testing.assert_array_equal(read_image(out.read_bytes(), limits=Limits()).array, PICTURE)
+    file.write_bytes(whole[:-5])
+    assert cli.main([*arguments, "--allow-truncated"], checkpoints=fake) == 1
+    assert "are needed at least" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["compress", "decompress", "importance-map", "inspect"])
+def test_a_file_is_parsed_once_for_each_command(
+    command: str, source: Path, tmp_path: Path, fake: FakeCheckpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.cwic").write_bytes(packed(PICTURE, model_id="22222222"))
+    given = [str(source) if command == "compress" else str(tmp_path / "a.cwic")]
+    parsed, unpack = [], file_format.unpack
+
+    def spy(data: bytes, *, limits: Limits, allow_truncated: bool = False) -> Container:
+        parsed.append(data)
+        return unpack(data, limits=limits, allow_truncated=allow_truncated)
+
+    monkeypatch.setattr(file_format, "unpack", spy)
+    out = [] if command == "inspect" else [str(tmp_path / "out.png")]
+    assert cli.main([command, *given, *out], checkpoints=fake) == 0
+    assert len(parsed) == 1
+
+
+def test_the_options_come_to_a_real_codec(
+    tiny_codec: Codec, tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    array, there = picture(80, 120), ["--model-dir", str(tiny_dir), "--device", "cpu"]
+    source, file, out = tmp_path / "a.png", tmp_path / "a.cwic", tmp_path / "b.png"
+    source.write_bytes(write_image(array, format="png"))
+    assert cli.main(["compress", str(source), str(file), "--tune", "visual", "--quality", "40", *there]) == 0
+    assert "quality 40, tune visual, model tiny" in capsys.readouterr().err
+    data = file.read_bytes()
+    options = ["--region", "100,20,20,30", "--groups", "1"]
+    assert cli.main(["decompress", str(file), str(out), *options, *there]) == 0
+    part = tiny_codec.decode(data, DecodeOptions(region=Region(100, 20, 20, 30), groups=1))
+    np.testing.assert_array_equal(read_image(out.read_bytes(), limits=Limits()).array, part)
+    file.write_bytes(data[:-1])
+    assert cli.main(["decompress", str(file), str(out), *there]) == 1
+    assert cli.main(["decompress", str(file), str(out), "--allow-truncated", *there]) == 0
+    assert cli.main(["compress", str(source), str(file), "--lossless", *there]) == 0
+    assert cli.main(["decompress", str(file), str(out), *there]) == 0
+    np.testing.assert_array_equal(read_image(out.read_bytes(), limits=Limits()).array, array)
+    capsys.readouterr()
+    assert cli.main(["importance-map", str(file), str(out), *there]) == 1
+    assert "a lossless file has no importance map" in capsys.readouterr().err
+
+
+def test_a_model_of_one_rate_says_so_and_refuses_a_quality(
+    tiny_2018_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, there = tmp_path / "a.png", ["--model-dir", str(tiny_2018_dir), "--device", "cpu"]
+    source.write_bytes(write_image(picture(40, 56), format="png"))
+    for options, status, message in (
+        ([], 0, ", one rate, model tiny-2018"),
+        (["--quality", "50"], 2, "quality"),
+        (["--tune", "psnr"], 2, "tune"),
+    ):
+        assert cli.main(["compress", str(source), str(tmp_path / "a.cwic"), *options, *there]) == status
+        said = capsys.readouterr().err
+        assert message in said
+        assert said.count("\n") == 1
 
 
 def test_a_file_is_decoded_by_the_checkpoint_that_made_it(
@@ -245,7 +396,20 @@ def test_where_the_checkpoint_comes_from_can_be_said(
         (["compress", "IN"], "OUT"),
         (["compress", "IN", "OUT", "--quality", "high"], "high"),
         (["compress", "IN", "OUT", "--quality", "101"], "101"),
+        (["compress", "IN", "OUT", "--quality", "nan"], "nan"),
+        (["compress", "IN", "OUT", "--tune", "speed"], "speed"),
+        (["compress", "IN", "OUT", "--lossless", "--quality", "9"], "neither quality nor tune"),
+        (["compress", "IN", "OUT", "--lossless", "--tune", "psnr"], "neither quality nor tune"),
         (["compress", "IN", "OUT", "--max-pixels", "0"], "got 0"),
+        (["importance-map", "IN", "OUT", "--format", "png", "--quality", "0"], "got 0"),
+        (
+            ["decompress", "FILE", "OUT", "--format", "png", "--region", "1,2,3"],
+            "X,Y,W,H in pixels, got '1,2,3'",
+        ),
+        (["decompress", "FILE", "OUT", "--format", "png", "--region", "a,b,c,d"], "got 'a,b,c,d'"),
+        (["decompress", "FILE", "OUT", "--format", "png", "--region", "0,0,9,6"], "region"),
+        (["decompress", "FILE", "OUT", "--format", "png", "--groups", "0"], "got 0"),
+        (["decompress", "FILE", "OUT", "--format", "png", "--groups", "few"], "few"),
         (["decompress", "IN", "OUT.bmp"], ".png, .jpg, .jpeg, .webp"),
         (["decompress", "IN", "OUT", "--format", "gif"], "gif"),
     ],
@@ -258,7 +422,8 @@ def test_a_wrong_command_line_is_one_line_and_status_2(
     fake: FakeCheckpoints,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    places = {"IN": str(source), "OUT": str(tmp_path / "out")}
+    (tmp_path / "a.cwic").write_bytes(packed(PICTURE))
+    places = {"IN": str(source), "OUT": str(tmp_path / "out"), "FILE": str(tmp_path / "a.cwic")}
     assert cli.main([places.get(word, word) for word in arguments], checkpoints=fake) == 2
     said = capsys.readouterr()
     assert message in said.err
@@ -290,7 +455,7 @@ def test_transparency_is_not_put_into_a_jpeg(
         (["compress", "a.cwic", "out"], "a .cwic file"),
         (["decompress", "in.png", "out.png"], "does not start with CWIC"),
         (["decompress", "a.cwic", "out.png", "--max-pixels", "47"], "max_pixels is 47"),
-        (["decompress", "cut", "out.png"], ""),
+        (["decompress", "cut", "out.png"], "the file ends at byte"),
         (["inspect", "text"], "does not start with CWIC"),
         (["importance-map", "text", "out.png"], "68 65 6c 6c 6f"),
     ],

@@ -3,7 +3,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.service.fakes import STORED, FakeCodec, picture_array
+from model.options import EncodeOptions
+from tests.service.fakes import FakeCodec, picture_array
 from tests.service.server import serving
 
 
@@ -12,14 +13,14 @@ def client() -> Iterator[httpx.Client]:
     """A client of a ready service with small limits and three models: the default, another, one of one rate."""
     codecs = (
         FakeCodec(),
-        FakeCodec(name="other", model_id="0ther1d0"),
-        FakeCodec(name="fixed", model_id="f1xedf1x", fixed_rate=True),
+        FakeCodec(name="other", model_id="07e41d00"),
+        FakeCodec(name="fixed", model_id="f1edf1ed", fixed_rate=True),
     )
     with serving(*codecs, max_body_bytes=100_000, max_pixels=10_000, max_dimension=500) as client:
         yield client
 
 
 @pytest.fixture
-def stored_file() -> bytes:
+def lossless_file() -> bytes:
     """A .cwic file that needs no model."""
-    return FakeCodec(model_id=STORED).encode(picture_array())
+    return FakeCodec().encode(picture_array(), EncodeOptions(lossless=True))

@@ -1,7 +1,6 @@
 """A codec that keeps pixels as they are, behind the same Protocol as the real one, and pictures to feed it."""
 
 import io
-import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,11 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from model.errors import NoImportanceMapError, NotCwicError, ParameterError, TruncatedFileError
-from model.types import DEFAULT_QUALITY, Check, FileInfo, ModelInfo, Pixels, SectionInfo, unchecked
+from model.container import format as file_format
+from model.container.format import QUALITY_STEPS, Container, Header, Section
+from model.errors import NoImportanceMapError, ParameterError
+from model.options import DEFAULT_QUALITY, DecodeOptions, EncodeOptions
+from model.protocol import ALL_OF_IT, AS_IT_COMES
+from model.types import Check, Limits, ModelInfo, Pixels, unchecked
 
-HEADER = struct.Struct(">4s8sfIIB")
-STORED = " " * 8
+LAST_GROUP = b"last group"
 
 
 def nothing(_: Pixels) -> None:
@@ -22,11 +24,13 @@ def nothing(_: Pixels) -> None:
 
 @dataclass(frozen=True)
 class FakeCodec:
-    """Files are a header, where quality 0 means none, and the pixels, deflated.
+    """Files are real ones, with all pixels, deflated, in a payload of the first tile.
+
+    They have a second group, which means nothing, so that a file can be cut behind the pixels.
 
     Attributes:
         name: as in `ModelInfo`.
-        model_id: as files carry it; all spaces makes stored files.
+        model_id: as files carry it.
         fixed_rate: as in `ModelInfo`.
         on_encode: called with the picture by `encode`; may wait or raise.
     """
@@ -40,7 +44,7 @@ class FakeCodec:
     def info(self) -> ModelInfo:
         return ModelInfo(
             name=self.name,
-            profile="fake",
+            profile=self._profile,
             model_id=self.model_id,
             sha256=self.model_id * 8,
             parameters=0,
@@ -50,58 +54,73 @@ class FakeCodec:
             fixed_rate=self.fixed_rate,
         )
 
-    def encode(self, array: Pixels, *, quality: float | None = None, check: Check = unchecked) -> bytes:
+    def encode(
+        self, array: Pixels, options: EncodeOptions = AS_IT_COMES, *, check: Check = unchecked
+    ) -> bytes:
         self.on_encode(array)
         check()
-        kept = 0 if self.model_id == STORED else self._quality(quality)
-        header = HEADER.pack(b"CWIC", self.model_id.encode(), kept, *array.shape)
-        return header + zlib.compress(array.tobytes(), 1)
-
-    def decode(self, data: bytes, *, check: Check = unchecked) -> Pixels:
-        check()
-        info = self.inspect(data)
-        pixels = zlib.decompress(data[HEADER.size :])
-        return np.frombuffer(pixels, np.uint8).reshape(info.height, info.width, info.channels)
-
-    def importance_map(
-        self, source: Pixels | bytes, *, quality: float | None = None, check: Check = unchecked
-    ) -> Pixels:
-        check()
-        if isinstance(source, bytes):
-            info = self.inspect(source)
-            if not info.model_id:
-                raise NoImportanceMapError("a stored picture has no importance map")
-            return np.full((info.height, info.width), 100, np.uint8)
-        return np.full(source.shape[:2], round(self._quality(quality)), np.uint8)
-
-    def kept_codes(self, data: bytes) -> int:
-        height, width = self.decode(data).shape[:2]
-        return int(height * width)
-
-    def inspect(self, data: bytes) -> FileInfo:
-        if data[:4] != b"CWIC":
-            raise NotCwicError(f"expected the magic CWIC, got {data[:4]!r}")
-        if len(data) < HEADER.size:
-            raise TruncatedFileError(f"expected at least {HEADER.size} bytes, got {len(data)}")
-        _, packed_id, quality, height, width, channels = HEADER.unpack_from(data)
-        model_id = packed_id.decode().strip()
-        return FileInfo(
-            version=1,
+        height, width, channels = array.shape
+        header = Header(
             width=width,
             height=height,
-            channels=channels,
-            profile="fake" if model_id else "stored",
-            model_id=model_id,
-            quality=quality or None,
-            lowest_level=int(quality > 0) if model_id else None,
-            sections=(SectionInfo(name="pixels", length=len(data) - HEADER.size),),
-            size=len(data),
+            profile="lossless" if options.lossless else self._profile,
+            tile=file_format.DEFAULT_TILE,
+            model_id=b"" if options.lossless else bytes.fromhex(self.model_id),
+            quality=0 if options.lossless else self._position(options),
+            tune=options.tune or "psnr",
+            alpha=channels == 4,
+            lowest_level=0 if self.fixed_rate and not options.lossless else 1,
         )
+        rest = [b""] * (header.grid.count - 1)
+        payloads = [b""] * (header.required - header.grid.count)
+        payloads += [zlib.compress(array.tobytes(), 1), *rest]
+        return file_format.pack(header, payloads if options.lossless else [*payloads, LAST_GROUP, *rest])
 
-    def _quality(self, quality: float | None) -> float:
+    def read(self, data: bytes, *, allow_truncated: bool = False) -> Container:
+        return file_format.unpack(data, limits=Limits(), allow_truncated=allow_truncated)
+
+    def decode(
+        self, file: bytes | Container, options: DecodeOptions = ALL_OF_IT, *, check: Check = unchecked
+    ) -> Pixels:
+        assert options == ALL_OF_IT, "the service asks for no more yet"
+        check()
+        container = self.read(file) if isinstance(file, bytes) else file
+        header = container.header
+        payload = container.payload(Section.SAMPLES if header.lossless else Section.CODES, 0)
+        assert payload is not None
+        samples = np.frombuffer(zlib.decompress(payload), np.uint8)
+        return samples.reshape(header.height, header.width, 4 if header.alpha else 3)
+
+    def importance_map(
+        self,
+        source: Pixels | bytes | Container,
+        options: EncodeOptions = AS_IT_COMES,
+        *,
+        check: Check = unchecked,
+    ) -> Pixels:
+        check()
+        if isinstance(source, np.ndarray):
+            self._position(options)
+            quality = DEFAULT_QUALITY if options.quality is None else options.quality
+            return np.full(source.shape[:2], 0 if self.fixed_rate else round(quality), np.uint8)
+        header = (self.read(source) if isinstance(source, bytes) else source).header
+        if header.lossless:
+            raise NoImportanceMapError("a lossless file has no importance map")
+        return np.full((header.height, header.width), 100, np.uint8)
+
+    def kept_codes(self, file: bytes | Container) -> int:
+        return int(self.decode(file).size)
+
+    @property
+    def _profile(self) -> str:
+        return "cvpr2018" if self.fixed_rate else "cwic"
+
+    def _position(self, options: EncodeOptions) -> int:
+        """On the quality axis."""
         if not self.fixed_rate:
-            return DEFAULT_QUALITY if quality is None else quality
-        if quality is not None:
+            quality = DEFAULT_QUALITY if options.quality is None else options.quality
+            return round((quality - 1) / 99 * QUALITY_STEPS)
+        if options.quality is not None:
             raise ParameterError(f"{self.name} has one rate")
         return 0
 

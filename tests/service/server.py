@@ -9,7 +9,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
-from model.types import PictureCodec
+from model.protocol import PictureCodec
 from service.app import create_app
 from service.settings import Settings
 from tests.effort import PATIENCE, wait_until

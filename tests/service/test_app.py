@@ -5,8 +5,11 @@ from collections.abc import Sequence
 
 import pytest
 
+from model.container.format import Container
 from model.errors import CheckpointNotFoundError
-from model.types import Check, PictureCodec, Pixels, unchecked
+from model.options import DecodeOptions
+from model.protocol import ALL_OF_IT, PictureCodec
+from model.types import Check, Pixels, unchecked
 from service.app import create_app
 from service.settings import Settings
 from tests.effort import PATIENCE, wait_until
@@ -38,8 +41,10 @@ def test_the_service_listens_while_it_loads_and_is_ready_only_after_a_round_trip
 
 def test_a_codec_that_fails_its_round_trip_never_gets_ready() -> None:
     class Shrinking(FakeCodec):
-        def decode(self, data: bytes, *, check: Check = unchecked) -> Pixels:
-            return super().decode(data, check=check)[:-1]
+        def decode(
+            self, file: bytes | Container, options: DecodeOptions = ALL_OF_IT, *, check: Check = unchecked
+        ) -> Pixels:
+            return super().decode(file, options, check=check)[:-1]
 
     failures: list[Exception] = []
     app = create_app(Settings(), load=lambda _: [Shrinking()], on_failure=failures.append)

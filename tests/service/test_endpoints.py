@@ -10,10 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.container import format as file_format
 from model.images.writing import MEDIA_TYPES
+from model.options import EncodeOptions
+from model.types import Limits
 from service.schemas import DecompressQuery, PictureFormat
 from tests.effort import PATIENCE
-from tests.service.fakes import FakeCodec, picture_array, pixels, png
+from tests.service.fakes import LAST_GROUP, FakeCodec, picture_array, pixels, png
 from tests.service.server import metric
 
 
@@ -36,7 +39,7 @@ def test_every_size_and_quality_goes_through(
     file = client.post("/compress", params={"quality": quality}, content=png(array)).content
     facts = client.post("/inspect", content=file).json()
     assert (facts["width"], facts["height"]) == (width, height)
-    assert facts["quality"] == pytest.approx(quality)
+    assert facts["quality"] == pytest.approx(quality, abs=0.1)  # a step of the axis, and rounding
     assert np.array_equal(pixels(client.post("/decompress", content=file).content), array)
 
 
@@ -116,34 +119,79 @@ def test_an_importance_map_of_a_file_is_the_files_own(client: httpx.Client) -> N
     assert np.array_equal(pixels(answer.content), np.full((16, 24), 100, np.uint8))
 
 
-def test_a_stored_picture_needs_no_model_and_has_no_map(client: httpx.Client, stored_file: bytes) -> None:
-    facts = client.post("/inspect", content=stored_file).json()
-    assert (facts["profile"], facts["quality"], facts["lowest_level"]) == ("stored", None, None)
-    assert client.post("/decompress", content=stored_file).status_code == 200
-    assert client.post("/importance-map", content=stored_file).json()["type"].endswith("no-importance-map")
+def test_a_lossless_file_needs_no_model_and_has_no_map(client: httpx.Client, lossless_file: bytes) -> None:
+    facts = client.post("/inspect", content=lossless_file).json()
+    assert (facts["profile"], facts["model_id"]) == ("lossless", "")
+    assert facts["quality"] is facts["tune"] is facts["lowest_level"] is None
+    answer = client.post("/decompress", content=lossless_file)
+    assert np.array_equal(pixels(answer.content), picture_array())
+    problem = client.post("/importance-map", content=lossless_file).json()
+    assert problem["type"].endswith("no-importance-map")
+    assert problem["detail"] == "a lossless file has no importance map"
 
 
 def test_inspect_tells_the_facts_of_a_file(client: httpx.Client) -> None:
-    file = FakeCodec().encode(picture_array(), quality=30)
+    file = FakeCodec().encode(picture_array(), EncodeOptions(quality=30, tune="visual"))
+    codes = file_format.inspect(file).sections[1].length
     assert client.post("/inspect", content=file).json() == {
-        "version": 1,
+        "version": 2,
         "width": 24,
         "height": 16,
         "channels": 3,
-        "profile": "fake",
+        "profile": "cwic",
         "model_id": "0badc0de",
         "quality": 30.0,
+        "tune": "visual",
+        "grey": False,
         "lowest_level": 1,
-        "sections": [{"name": "pixels", "length": len(file) - 25}],
+        "tile": 1024,
+        "tiles": 1,
+        "plane": False,
+        "truncated": False,
+        "sections": [
+            {"name": "map", "length": 0},
+            {"name": "codes0", "length": codes},
+            {"name": "codes1", "length": len(LAST_GROUP)},
+        ],
         "size": len(file),
         "bpp": 8 * len(file) / (24 * 16),
     }
 
 
+def test_a_file_that_was_cut_in_transfer_is_inspected_and_not_decoded(client: httpx.Client) -> None:
+    cut = FakeCodec().encode(picture_array())[:-1]
+    facts = client.post("/inspect", content=cut).json()
+    assert (facts["truncated"], facts["size"], facts["width"]) == (True, len(cut), 24)
+    assert [each["name"] for each in facts["sections"]] == ["map", "codes0"]
+    for path in ("/decompress", "/importance-map"):
+        answer = client.post(path, content=cut)
+        assert (answer.status_code, answer.json()["type"]) == (422, "urn:cwic:problem:damaged-file")
+        assert f"ends at byte {len(cut)} of {len(cut) + 1}" in answer.json()["detail"]
+    without_codes = cut[: -len(LAST_GROUP)]
+    assert client.post("/inspect", content=without_codes).status_code == 422
+
+
+@pytest.mark.parametrize("path", ["/decompress", "/importance-map", "/inspect"])
+@pytest.mark.parametrize("codec", [FakeCodec(), FakeCodec(name="other", model_id="07e41d00")])
+def test_a_file_is_parsed_once_for_each_request(
+    client: httpx.Client, path: str, codec: FakeCodec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, parsed = codec.encode(picture_array()), []
+    unpack = file_format.unpack
+
+    def spy(data: bytes, *, limits: Limits, allow_truncated: bool = False) -> file_format.Container:
+        parsed.append(data)
+        return unpack(data, limits=limits, allow_truncated=allow_truncated)
+
+    monkeypatch.setattr(file_format, "unpack", spy)
+    assert client.post(path, content=file).is_success
+    assert parsed == [file]
+
+
 def test_a_model_is_chosen_by_name_and_a_files_by_its_id(client: httpx.Client) -> None:
     file = client.post("/compress", params={"model": "other"}, content=png())
-    assert file.headers["X-CWIC-Model"] == "0ther1d0"
-    assert client.post("/decompress", content=file.content).headers["X-CWIC-Model"] == "0ther1d0"
+    assert file.headers["X-CWIC-Model"] == "07e41d00"
+    assert client.post("/decompress", content=file.content).headers["X-CWIC-Model"] == "07e41d00"
     assert client.post("/compress", content=png()).headers["X-CWIC-Model"] == "0badc0de"
 
 
@@ -185,7 +233,7 @@ def test_without_a_quality_the_default_is_taken(client: httpx.Client) -> None:
 
 def test_a_model_of_one_rate_works_without_a_quality(client: httpx.Client) -> None:
     file = client.post("/compress", params={"model": "fixed"}, content=png())
-    assert file.headers["X-CWIC-Model"] == "f1xedf1x"
+    assert file.headers["X-CWIC-Model"] == "f1edf1ed"
     facts = client.post("/inspect", content=file.content).json()
     assert (facts["quality"], facts["lowest_level"]) == (None, 0)
     assert client.post("/importance-map", params={"model": "fixed"}, content=png()).is_success

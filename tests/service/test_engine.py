@@ -10,6 +10,8 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
+from model.options import EncodeOptions
+from model.protocol import AS_IT_COMES
 from model.types import Check, Pixels, unchecked
 from tests.effort import PATIENCE, wait_until
 from tests.service.fakes import FakeCodec, png
@@ -35,11 +37,13 @@ class Hold:
 class Endless(FakeCodec):
     """A codec that never comes to an end with a picture, but calls its check."""
 
-    def encode(self, array: Pixels, *, quality: float | None = None, check: Check = unchecked) -> bytes:
+    def encode(
+        self, array: Pixels, options: EncodeOptions = AS_IT_COMES, *, check: Check = unchecked
+    ) -> bytes:
         while array.shape[0] == 16:  # not the warm-up's picture
             check()
             time.sleep(0.01)
-        return super().encode(array, quality=quality)
+        return super().encode(array, options)
 
 
 @pytest.fixture

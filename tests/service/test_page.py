@@ -7,6 +7,7 @@ import re
 import httpx
 import pytest
 
+from service.schemas import FileFacts
 from tests.service.server import metric
 
 PAGES = ["/", "/docs"]
@@ -49,6 +50,16 @@ def test_every_address_that_the_page_uses_exists(client: httpx.Client) -> None:
     fetched = set(re.findall(r"""(?:fetch|ask)\("([\w-]+)\"""", html))
     assert fetched == {"models", "readyz"}
     assert all("get" in paths[f"/{each}"] for each in fetched)
+
+
+def test_every_fact_of_a_file_that_the_page_shows_exists(client: httpx.Client) -> None:
+    named = set(re.findall(r"\bfacts\.(\w+)", client.get("/").text))
+    assert {"profile", "quality", "sections"} <= named <= set(FileFacts.model_fields)
+
+
+def test_the_page_asks_for_no_map_of_a_lossless_file(client: httpx.Client, lossless_file: bytes) -> None:
+    profile = client.post("/inspect", content=lossless_file).json()["profile"]
+    assert f'const mapped = facts.profile !== "{profile}";' in client.get("/").text
 
 
 def test_the_page_knows_the_problem_that_it_waits_for(client: httpx.Client) -> None:

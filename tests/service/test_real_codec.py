@@ -6,14 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model.codec import Codec
+from model.container.format import Container, inspect, unpack
 from model.errors import CheckpointNotFoundError
+from model.options import DecodeOptions, EncodeOptions
+from model.protocol import ALL_OF_IT
+from model.types import Limits, Pixels
 from service.app import create_app
-from service.models import load_codecs
+from service.models import load_codecs, prove
 from service.settings import Settings
 from tests.conftest import picture
 from tests.effort import wait_until
 from tests.service.fakes import pixels, png
-from tests.service.server import running
+from tests.service.server import running, serving
 
 
 def test_a_picture_goes_through_a_real_codec_and_damage_to_its_file_is_refused(tiny_dir: Path) -> None:
@@ -28,6 +33,8 @@ def test_a_picture_goes_through_a_real_codec_and_damage_to_its_file_is_refused(t
         assert back.shape == array.shape
         assert np.abs(back.astype(int) - array).mean() < 40
         assert pixels(client.post("/importance-map", content=file).content).shape == (50, 70)
+        cut = client.post("/inspect", content=file[:-1]).json()
+        assert (cut["truncated"], cut["size"]) == (True, len(file) - 1)
         for damaged in (file[:-1], file + b"x", file[:20] + bytes([file[20] ^ 1]) + file[21:]):
             assert client.post("/decompress", content=damaged).status_code in {415, 422}
         assert client.get("/readyz").is_success
@@ -54,3 +61,33 @@ def test_a_named_model_that_is_not_in_the_folder_is_an_error_that_tells_what_is(
         CheckpointNotFoundError, match=f"CWIC_MODELS names huge; in {tiny_dir} there are tiny$"
     ):
         load_codecs(settings)
+
+
+@pytest.mark.parametrize("path", ["/decompress", "/importance-map", "/inspect"])
+def test_a_real_codec_parses_a_file_once_for_each_request(
+    tiny_codec: Codec, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, parsed = tiny_codec.encode(picture(20, 30), EncodeOptions(lossless=False)), []
+
+    def spy(data: bytes, *, limits: Limits, allow_truncated: bool = False) -> Container:
+        parsed.append(data)
+        return unpack(data, limits=limits, allow_truncated=allow_truncated)
+
+    with serving(tiny_codec) as client:
+        monkeypatch.setattr("model.codec.unpack", spy)
+        assert client.post(path, content=file).is_success
+    assert parsed == [file]
+
+
+def test_a_codec_is_proven_by_a_file_that_its_networks_make(
+    tiny_codec: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode, decoded = Codec.decode, []
+
+    def spy(self: Codec, file: bytes, options: DecodeOptions = ALL_OF_IT) -> Pixels:
+        decoded.append(inspect(file).profile)
+        return decode(self, file, options)
+
+    monkeypatch.setattr(Codec, "decode", spy)
+    prove(tiny_codec)
+    assert decoded == ["cwic"]

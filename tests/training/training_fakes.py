@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from model.container.format import DEFAULT_TILE, Container, Header, pack, unpack
 from model.errors import CheckpointNotFoundError
-from model.types import DEFAULT_QUALITY, Check, FileInfo, ModelInfo, Pixels, SectionInfo, unchecked
+from model.options import DEFAULT_QUALITY, DecodeOptions, EncodeOptions
+from model.protocol import ALL_OF_IT, AS_IT_COMES
+from model.types import Check, Limits, ModelInfo, Pixels, unchecked
 
 MAP_SECTION = b"imap"
 
@@ -30,7 +33,7 @@ def made_up_info(name: str, *, fixed_rate: bool = False) -> ModelInfo:
 
 @dataclass(frozen=True)
 class JpegInABox:
-    """Files are a fake map section of four bytes and a JPEG; the quality is JPEG's."""
+    """Files are containers of a fake map of four bytes and a JPEG; the quality is JPEG's."""
 
     seen: list[float] = field(default_factory=list)
 
@@ -39,52 +42,64 @@ class JpegInABox:
         """Made up."""
         return made_up_info("box")
 
-    def encode(self, array: Pixels, *, quality: float | None = None, check: Check = unchecked) -> bytes:
-        """A four-byte section, then a JPEG."""
+    def encode(
+        self, array: Pixels, options: EncodeOptions = AS_IT_COMES, *, check: Check = unchecked
+    ) -> bytes:
+        """A four-byte map, then a JPEG."""
         check()
-        quality = DEFAULT_QUALITY if quality is None else quality
+        quality = DEFAULT_QUALITY if options.quality is None else options.quality
         self.seen.append(quality)
         out = io.BytesIO()
         Image.fromarray(array).save(out, format="JPEG", quality=round(quality))
-        return MAP_SECTION + out.getvalue()
+        return boxed(array, [MAP_SECTION, out.getvalue()], model_id=self.info.model_id)
 
-    def decode(self, data: bytes, *, check: Check = unchecked) -> Pixels:
+    def read(self, data: bytes, *, allow_truncated: bool = False) -> Container:
+        """As the real ones."""
+        return unpack(data, limits=Limits(), allow_truncated=allow_truncated)
+
+    def decode(
+        self, file: bytes | Container, options: DecodeOptions = ALL_OF_IT, *, check: Check = unchecked
+    ) -> Pixels:
         """The JPEG's picture."""
         check()
-        with Image.open(io.BytesIO(data[len(MAP_SECTION) :])) as picture:
+        del options
+        container = self.read(file) if isinstance(file, bytes) else file
+        with Image.open(io.BytesIO(container.payloads[1])) as picture:
             return np.asarray(picture)
 
     def importance_map(
-        self, source: Pixels | bytes, *, quality: float | None = None, check: Check = unchecked
+        self,
+        source: Pixels | bytes | Container,
+        options: EncodeOptions = AS_IT_COMES,
+        *,
+        check: Check = unchecked,
     ) -> Pixels:
         """Everything is important."""
         check()
-        array = self.decode(source) if isinstance(source, bytes) else source
-        return np.full(array.shape[:2], round(quality or DEFAULT_QUALITY), dtype=np.uint8)
+        array = source if isinstance(source, np.ndarray) else self.decode(source)
+        return np.full(array.shape[:2], round(options.quality or DEFAULT_QUALITY), dtype=np.uint8)
 
-    def kept_codes(self, data: bytes) -> int:
+    def kept_codes(self, file: bytes | Container) -> int:
         """Everything."""
-        height, width = self.decode(data).shape[:2]
+        height, width = self.decode(file).shape[:2]
         return int(height * width)
 
-    def inspect(self, data: bytes) -> FileInfo:
-        """Two sections: map and codes."""
-        height, width, channels = self.decode(data).shape
-        return FileInfo(
-            version=1,
+
+def boxed(array: Pixels, payloads: list[bytes], *, model_id: str) -> bytes:
+    """A file of a made-up model; the picture has one tile."""
+    height, width = array.shape[:2]
+    assert max(height, width) <= DEFAULT_TILE
+    return pack(
+        Header(
             width=width,
             height=height,
-            channels=channels,
             profile="cwic",
-            model_id=self.info.model_id,
-            quality=50,
-            lowest_level=1,
-            sections=(
-                SectionInfo("map", len(MAP_SECTION)),
-                SectionInfo("codes", len(data) - len(MAP_SECTION)),
-            ),
-            size=len(data),
-        )
+            tile=DEFAULT_TILE,
+            model_id=bytes.fromhex(model_id),
+            quality=507,
+        ),
+        payloads,
+    )
 
 
 def run_settings(folder: Path) -> dict[str, object]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from model.checkpoints import DEFAULT_MODEL, DEFAULT_MODEL_DIR, load_codec
 from model.errors import ParameterError
-from model.types import PictureCodec
+from model.protocol import PictureCodec
 
 PICTURE_SUFFIXES = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 

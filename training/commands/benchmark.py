@@ -19,7 +19,9 @@ import torch
 
 from model.checkpoints import load_codec
 from model.errors import ParameterError
-from model.types import PictureCodec, Pixels
+from model.options import EncodeOptions
+from model.protocol import PictureCodec
+from model.types import Pixels
 from training.commands.arguments import add_model_arguments, codec_of, pictures_in, quality
 from training.data.pictures import read_rgb
 from training.measure.compressai_reference import NAME, Hyperprior
@@ -93,7 +95,11 @@ def run(args: argparse.Namespace) -> int:
 
 def subject_of(codec: PictureCodec, quality: float) -> Subject:
     """Our codec at one quality."""
-    return Subject(f"cwic, quality {quality:g}", partial(codec.encode, quality=quality), codec.decode)
+    return Subject(
+        f"cwic, quality {quality:g}",
+        partial(codec.encode, options=EncodeOptions(quality=quality)),
+        codec.decode,
+    )
 
 
 def time_all(subjects: Sequence[Subject], arrays: Sequence[Pixels], *, rounds: int) -> tuple[Timing, ...]:

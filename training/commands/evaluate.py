@@ -16,8 +16,12 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from model.config import TUNES, Tune
+from model.container.format import inspect
 from model.errors import ParameterError
-from model.types import FileInfo, PictureCodec, Pixels
+from model.options import EncodeOptions
+from model.protocol import PictureCodec
+from model.types import Pixels
 from training.commands.arguments import add_model_arguments, codecs_of, pictures_in, quality
 from training.measure.curves import check_floor, compare, reaches, read_floor, read_published
 from training.measure.files import Contender, measure_all
@@ -57,6 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a curve to reach: exit status 1 where one of our points from 0.1 to 1.0 bpp is below it",
     )
     parser.add_argument("--json", type=Path, metavar="OUT", help="write everything that was measured")
+    parser.add_argument(
+        "--tune", choices=TUNES, help="what our files are made for (the checkpoint's default)"
+    )
     parser.add_argument("--plot", type=Path, metavar="OUT.png", help="draw the curves")
 
 
@@ -70,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     published = read_published(args.anchors) if args.anchors else ()
     floor = read_floor(args.floor) if args.floor else None
     codecs = codecs_of(args)
-    contenders = contenders_of(codecs, args.qualities, args.against)
+    contenders = contenders_of(codecs, args.qualities, args.against, tune=args.tune)
     with tqdm(total=len(contenders) * len(files), desc="pictures", disable=None) as bar:
 
         def advance(name: str) -> None:
@@ -116,23 +123,43 @@ class Ladder:
         """See `PictureCodec`."""
         return self._of(data).kept_codes(data)
 
-    def inspect(self, data: bytes) -> FileInfo:
-        """See `PictureCodec`."""
-        return self._codecs[0].inspect(data)
-
     def _of(self, data: bytes) -> PictureCodec:
-        return self._by_id.get(self.inspect(data).model_id, self._codecs[0])
+        return self._by_id.get(inspect(data).model_id, self._codecs[0])
+
+
+class Tuned:
+    """One checkpoint of all rates, at one tune."""
+
+    def __init__(self, codec: PictureCodec, tune: Tune | None) -> None:
+        self._codec = codec
+        self._tune = tune
+
+    def encode(self, array: Pixels, *, quality: float) -> bytes:
+        """For the tune."""
+        return self._codec.encode(array, EncodeOptions(quality=quality, tune=self._tune))
+
+    def decode(self, data: bytes) -> Pixels:
+        """Whatever it was tuned for."""
+        return self._codec.decode(data)
+
+    def kept_codes(self, data: bytes) -> int:
+        """See `PictureCodec`."""
+        return self._codec.kept_codes(data)
 
 
 def contenders_of(
-    codecs: Sequence[PictureCodec], qualities: Sequence[float], formats: Sequence[str]
+    codecs: Sequence[PictureCodec],
+    qualities: Sequence[float],
+    formats: Sequence[str],
+    *,
+    tune: Tune | None = None,
 ) -> tuple[Contender, ...]:
     """Our codec first, then Pillow's formats by name, each at its ladder of qualities.
 
     Raises:
         ParameterError: several checkpoints, and not each of one rate.
     """
-    codec: PictureCodec | Ladder = codecs[0]
+    codec: Tuned | Ladder = Tuned(codecs[0], tune)
     if all(each.info.fixed_rate for each in codecs):
         codec, qualities = Ladder(codecs), range(1, len(codecs) + 1)
     elif len(codecs) > 1:
@@ -143,7 +170,7 @@ def contenders_of(
         label=f"{profile} (ours)",
         codec=codec,
         qualities=tuple(qualities),
-        inspect=codec.inspect,
+        inspect=inspect,
         kept=codec.kept_codes,
     )
     others = [

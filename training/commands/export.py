@@ -13,8 +13,10 @@ import numpy as np
 
 from model.checkpoints import load_codec, save_checkpoint
 from model.codec import Codec
+from model.config import CwicConfig
 from model.entropy.tables import SymbolTables
 from model.errors import CheckpointFormatError
+from model.options import EncodeOptions
 from model.profiles.export import logistic_tables, quantise
 from model.types import Pixels
 from training.config import TrainConfig, read_config
@@ -93,15 +95,18 @@ def fitted_tables(network: AnyNetwork, config: TrainConfig) -> tuple[SymbolTable
     return fit_tables(codec, _calibration_pictures(config))
 
 
-def _calibration_pictures(config: TrainConfig) -> Iterator[tuple[Pixels, float | None]]:
-    """Training pictures in random order with random qualities, where there are any to choose."""
+def _calibration_pictures(config: TrainConfig) -> Iterator[tuple[Pixels, EncodeOptions]]:
+    """Training pictures in random order with random qualities and tunes, where there are any to choose."""
     generator = np.random.default_rng(config.seed)
     files = find_files(config.train_files)
     left = _FIXED_RATE_PIXELS if config.codec.fixed_rate else _CALIBRATION_PIXELS
     for array in decoded(files[index] for index in generator.permutation(len(files))):
         part = array[:_SIDE, :_SIDE]
-        quality = float(generator.uniform(1, 100))
-        yield part, None if config.codec.fixed_rate else quality
+        if isinstance(config.codec, CwicConfig):
+            quality, tune = float(generator.uniform(1, 100)), str(generator.choice(config.codec.tunes))
+            yield part, EncodeOptions(quality=quality, tune="visual" if tune == "visual" else "psnr")
+        else:
+            yield part, EncodeOptions()
         left -= part.shape[0] * part.shape[1]
         if left < 0:
             return
@@ -111,8 +116,9 @@ def _curve(codec: Codec, pictures: list[Pixels]) -> list[dict[str, float | None]
     """Mean bits per pixel of whole files, and mean PSNR, at some qualities."""
     curve: list[dict[str, float | None]] = []
     for quality in (None,) if codec.info.fixed_rate else _CURVE_QUALITIES:
-        files = [codec.encode(picture, quality=quality) for picture in pictures]
-        bpp = np.mean([codec.inspect(file).bpp for file in files])
+        options = EncodeOptions(quality=quality)
+        files = [codec.encode(picture, options) for picture in pictures]
+        bpp = np.mean([codec.read(file).info().bpp for file in files])
         decibels = np.mean([psnr(p, codec.decode(f)) for p, f in zip(pictures, files, strict=True)])
         curve.append({"quality": quality, "bpp": round(float(bpp), 4), "psnr": round(float(decibels), 3)})
     return curve

@@ -23,8 +23,11 @@ from matplotlib.cbook import get_sample_data
 from PIL import Image
 from tqdm import tqdm
 
+from model.container.format import inspect
 from model.errors import ParameterError
-from model.types import DEFAULT_QUALITY, PictureCodec, Pixels
+from model.options import DEFAULT_QUALITY, EncodeOptions
+from model.protocol import PictureCodec
+from model.types import Pixels
 from training.commands.arguments import add_model_arguments, codecs_of, pictures_in, quality
 from training.data.pictures import read_rgb
 from training.data.synthetic import NAMES, synthetic_picture
@@ -139,12 +142,12 @@ def tile_of(source: Source, codecs: Sequence[PictureCodec], *, quality: float | 
     array = source.read()
     panels = [Panel(Image.fromarray(array), source.name)]
     for codec in codecs:
-        chosen = None if codec.info.fixed_rate else quality
-        info = codec.inspect(codec.encode(array, quality=chosen))
-        importance = codec.importance_map(array, quality=chosen)
-        stored = "stored, " if info.profile == "stored" else ""
+        options = EncodeOptions(quality=None if codec.info.fixed_rate else quality)
+        info = inspect(codec.encode(array, options))
+        importance = codec.importance_map(array, options)
+        lossless = "lossless, " if info.profile == "lossless" else ""
         mean = 100 * float(importance.mean()) / 255
-        panels.append(Panel(coloured(importance), f"{stored}{info.bpp:.3f} bpp, {mean:.0f} % kept"))
+        panels.append(Panel(coloured(importance), f"{lossless}{info.bpp:.3f} bpp, {mean:.0f} % kept"))
     return tuple(panels)
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from model.errors import CwicError, ParameterError
-from model.types import PictureCodec, Pixels
+from model.options import EncodeOptions
+from model.protocol import PictureCodec
+from model.types import Pixels
 from training.data.pictures import read_rgb
 
 
@@ -83,7 +85,7 @@ def _code_one(
         codec = load()
         array = synthetic_photo(source) if isinstance(source, int) else read_rgb(source)
         loaded = _peak()
-        data = codec.encode(array, quality=quality)
+        data = codec.encode(array, EncodeOptions(quality=quality))
         encoded = _peak()
         codec.decode(data)
         sender.send(MemoryUse(array.shape[1], array.shape[0], loaded, encoded, _peak()))

@@ -1,16 +1,17 @@
-"""Training of the default profile: bits per pixel plus lambda times the squared error, over all qualities at once."""
+"""Training of the default profile: bits per pixel plus lambda times the distortion, over all qualities at once."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.config import CwicConfig
+from model.config import TUNES, CwicConfig
 from model.profiles.cwic.network import CwicNetwork
 from model.profiles.cwic.transforms import lambda_at
 from training.config import Stage, TrainConfig
 from training.data.pool import PicturePool
 from training.recipes.base import AnyNetwork, Outcome, Probe
 from training.recipes.klt import block_samples, principal_components
+from training.recipes.visual import visual_error
 from training.team import Team
 
 _LOSS_SCALE = 0.05  # brings the loss to the order of 1
@@ -20,11 +21,11 @@ class CwicRecipe:
     """See `Recipe`."""
 
     parts = ("blocks", "branches", "codes", "map")
-    labels = ("q0.1", "q0.4", "q0.7", "q1.0")
 
     def __init__(self, config: TrainConfig, codec: CwicConfig) -> None:
         self._config = config
         self._codec = codec
+        self.labels = tuple(f"{tune} q{q}" for tune in codec.tunes for q in (0.05, 0.25, 0.45, 0.65, 1.0))
 
     def network(self, pool: PicturePool) -> CwicNetwork:
         """Linear block transforms that are a Karhunen-Loeve transform, and branches close to zero."""
@@ -46,19 +47,31 @@ class CwicRecipe:
         return "blocks" if ".blocks." in parameter else "branches"
 
     def draw(self, batch: int, patch: int, generator: torch.Generator) -> Tensor:
-        """Quality planes."""
-        cells = patch // self._codec.cell
-        return random_quality(batch, cells, plane_share=self._config.plane_share, generator=generator)
+        """Planes of quality and tune, and of how many channel groups have residuals, [batch, 3, h, w].
+
+        A share of the samples is coded as a file that was cut after some group.
+        """
+        cells = patch // self._codec.map_stride
+        quality = random_quality(batch, cells, plane_share=self._config.plane_share, generator=generator)
+        trained = torch.tensor([TUNES.index(tune) for tune in self._codec.tunes], dtype=torch.float32)
+        tune = trained[torch.randint(len(trained), (batch, 1, 1, 1), generator=generator)]
+        groups = torch.randint(1, len(self._codec.groups) + 1, (batch, 1, 1, 1), generator=generator)
+        cut = torch.rand(batch, 1, 1, 1, generator=generator) < self._config.prefix_share
+        there = torch.where(cut, groups, len(self._codec.groups)).float()
+        return torch.cat([quality, tune.expand_as(quality), there.expand_as(quality)], 1)
 
     def loss(
         self, network: nn.Module, x: Tensor, drawn: Tensor, *, stage: Stage, done: float, team: Team
     ) -> Outcome:
         """Each sample is divided by the square root of its lambda, so that low and high rates weigh alike."""
         del team
-        output = network(x, drawn, noise=done < stage.noise_share)
-        error = (output.x_hat - x).square().mean(1, keepdim=True) * 255**2  # [B, 1, H, W]
-        weight = lambda_at(self._codec, drawn)
-        distortion = (functional.avg_pool2d(error, self._codec.cell) * weight).mean((1, 2, 3))
+        quality, tune, groups = torch.split(drawn, 1, 1)
+        output = network(x, drawn[:, :2], noise=done < stage.noise_share, groups=groups[:, 0, 0, 0])
+        difference = (output.x_hat - x) * 255
+        error = difference.square().mean(1, keepdim=True)  # [B, 1, H, W]
+        seen = torch.lerp(error, visual_error(difference, x), tune[:, :, :1, :1])
+        weight = lambda_at(self._codec, quality)
+        distortion = (functional.avg_pool2d(seen, self._codec.map_stride) * weight).mean((1, 2, 3))
         total = output.code_bpp + output.map_bpp + distortion
         loss = (total / weight.mean((1, 2, 3)).sqrt()).mean() * _LOSS_SCALE
         scalars = {
@@ -70,19 +83,23 @@ class CwicRecipe:
         return Outcome(loss, scalars)
 
     def probe(self, network: AnyNetwork, x: Tensor, label: str, *, stage: Stage) -> Probe:
-        """At the quality that the label names."""
+        """At the tune and the quality that the label names."""
         del stage
-        cell = self._codec.cell
-        shape = (1, 1, x.shape[2] // cell, x.shape[3] // cell)
-        output = network(x, torch.full(shape, float(label.removeprefix("q")), device=x.device))
+        tune, quality = label.split(" q")
+        cells = (x.shape[2] // self._codec.map_stride, x.shape[3] // self._codec.map_stride)
+        at = torch.tensor([float(quality), TUNES.index(tune)], device=x.device)
+        conditions = at.view(1, 2, 1, 1).expand(1, 2, *cells)
+        output = network(x, conditions)
         levels = output.levels[0] / self._codec.levels
         mse = ((output.x_hat.clamp(0, 1) * 255).round() - x * 255).square().mean()
         bpp, map_bpp = output.code_bpp + output.map_bpp, output.map_bpp
+        weight = lambda_at(self._codec, at[:1])
         scalars = {
             "bpp": float(bpp),
             "bpp_map": float(map_bpp),
             "mask_mean": float(levels.mean()),
             "mse": float(mse),
+            "cost": float((bpp + weight * mse) / weight.sqrt()),
         }
         return Probe(scalars, {"x_hat": output.x_hat[0], "importance": levels})
 

@@ -9,6 +9,7 @@ from model.codec import Codec
 from model.entropy.fit import calibrated_tables
 from model.entropy.range_coder import Bits, Index
 from model.entropy.tables import SymbolTables
+from model.options import EncodeOptions
 from model.types import Pixels
 
 
@@ -43,11 +44,11 @@ class DecisionCounter:
 
 
 def fit_tables(
-    codec: Codec, pictures: Iterable[tuple[Pixels, float | None]]
+    codec: Codec, pictures: Iterable[tuple[Pixels, EncodeOptions]]
 ) -> tuple[SymbolTables, SymbolTables]:
-    """The codec's tables for importance maps and for codes, fitted to pictures with their qualities."""
+    """The codec's tables for importance maps and for codes, fitted to pictures, each coded with its options."""
     counter = DecisionCounter()
-    for picture, quality in pictures:
-        codec.write_to(lambda: counter, picture, quality=quality)
+    for picture, options in pictures:
+        codec.write_to(lambda: counter, picture, options)
     map_tables, code_tables = codec.tables
     return counter.fitted(map_tables), counter.fitted(code_tables)

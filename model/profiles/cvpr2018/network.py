@@ -1,17 +1,17 @@
 """The profile `cvpr2018` as one differentiable network: what its stages train and export takes apart."""
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from model.config import Cvpr2018Config
-from model.context.network import ContextModel
-from model.context.rates import bernoulli_bits, map_bits, symbol_bits
+from model.context.network import ContextModel, straight_through
+from model.context.rates import bernoulli_bits, map_bits
 from model.profiles.base import level_plane
 from model.profiles.cvpr2018.operators import binarize, importance_mask, quantize_importance
 from model.profiles.cvpr2018.transforms import Cvpr2018Transforms
-from model.profiles.layers import straight_through
 
 
 class Cvpr2018Output(NamedTuple):
@@ -78,12 +78,16 @@ class Cvpr2018Network(nn.Module):
 
     def _code_bits(self, bits: Tensor, codes: Tensor, mask: Tensor, levels: Tensor) -> Tensor:
         """[B]."""
-        side = torch.cat([level_plane(levels, self.config), torch.zeros_like(levels)], 1)
+        conditions = torch.cat([level_plane(levels, self.config), torch.zeros_like(levels)], 1)
         total = bits.new_zeros(len(bits))
         for group in self.context.groups():
             spec = group.spec
             own = slice(spec.start, spec.start + spec.size)
-            base = group.base(side, codes[:, : spec.start])
-            priced = symbol_bits(group, base, bits[:, own], codes[:, own], price=bernoulli_bits)
-            total = total + (priced * mask[:, own]).sum((1, 2, 3))
+            coding = partial(_priced, bits[:, own], codes[:, own])
+            _, costs = group.walk(group.base(conditions, codes[:, : spec.start]), coding)
+            total = total + (costs * mask[:, own]).sum((1, 2, 3))
         return total
+
+
+def _priced(bits: Tensor, codes: Tensor, mean: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
+    return codes, bernoulli_bits(bits, mean, log_scale)

@@ -101,16 +101,16 @@ class Cvpr2018Transforms(Transforms):
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
 
-    def analyse(self, x: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+    def analyse(self, x: Tensor, conditions: Tensor) -> tuple[Tensor, Tensor]:
         """See `Transforms`; there is one quality. The binarizer is rounding: e above 0.5 becomes 1."""
-        del quality
+        del conditions
         e, p = self.encoder((2 * x).to(self.encoder.codes.weight.dtype))
         levels = quantize_importance(p, levels=self.config.levels) + self.config.lowest_level
         return e, levels.long()
 
-    def synthesise(self, codes: Tensor, levels: Tensor, quality: Tensor) -> Tensor:
+    def synthesise(self, codes: Tensor, levels: Tensor, conditions: Tensor) -> Tensor:
         """See `Transforms`; the codes are -1, 1, and 0 where masked."""
-        del levels, quality
+        del levels, conditions
         x: Tensor = self.decoder(codes.to(self.encoder.codes.weight.dtype))
         return x / 2 + 0.5
 

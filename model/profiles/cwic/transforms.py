@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.config import BLOCK, CwicConfig
+from model.config import BLOCK, TUNES, CwicConfig
 from model.profiles.base import Transforms, level_plane
-from model.profiles.layers import QualityModulation, ResidualBlock
+from model.profiles.layers import Modulation, ResidualBlock
 
 _STEM = 48  # width at half resolution
 _HEAD = 32  # width at half resolution, synthesis
@@ -29,18 +29,22 @@ def lambda_at(config: CwicConfig, quality: Tensor) -> Tensor:
     return config.lambda_min * (config.lambda_max / config.lambda_min) ** quality
 
 
-def quantiser_gain(config: CwicConfig, quality: Tensor, log_gain: Tensor) -> Tensor:
-    """The quantiser's gain, [B, channels, h, w], at quality 0..1, [B, 1, h, w], with a learned one per channel.
+def quantiser_gain(config: CwicConfig, conditions: Tensor, log_gain: Tensor) -> Tensor:
+    """The quantiser's gain, [B, channels, h, w], under conditions [B, 2, h, w], with a learned one per channel.
+
+    Each tune has its own learned gains, [tunes, channels]: a quantisation matrix.
 
     A uniform quantiser of step s has the squared error s^2/12 and, at high rates, the slope
     dD/dR = -2 ln 2 D per code; the step that matches lambda is sqrt(6 / (lambda ln 2)).
     """
+    quality, tune = torch.split(conditions, 1, 1)
     step = torch.sqrt(6 / (lambda_at(config, quality) * math.log(2)))
-    return 255 / step * torch.exp(log_gain).view(1, -1, 1, 1)
+    psnr, visual = (gains.view(1, -1, 1, 1) for gains in log_gain)
+    return 255 / step * torch.exp(torch.lerp(psnr, visual, tune))
 
 
 def distortion_weight(config: CwicConfig, log_gain: Tensor) -> Tensor:
-    """Bits that a squared error of 1 in a code is worth when rounding, [channels]."""
+    """Bits that a squared error of 1 in a residual is worth when rounding; the shape of the gains."""
     return config.rdo * 2 / math.log(2) * torch.exp(-2 * log_gain)
 
 
@@ -77,7 +81,7 @@ class Analysis(nn.Module):
             nn.LeakyReLU(_SLOPE, inplace=True),
             *(ResidualBlock(trunk) for _ in range(config.blocks)),
         )
-        self.modulation = QualityModulation(trunk)
+        self.modulation = Modulation(trunk, conditions=config.conditions)
         self.head = nn.Conv2d(trunk, config.channels, 3, padding=1)
         self.importance = nn.Sequential(
             nn.Conv2d(trunk, _MAP_HIDDEN, 3, stride=2, padding=1),
@@ -93,18 +97,18 @@ class Analysis(nn.Module):
         assert isinstance(last, Tensor)
         nn.init.constant_(last, 1.5)  # start with most channels kept
 
-    def forward(self, x: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, conditions: Tensor) -> tuple[Tensor, Tensor]:
         """Latents before the quantiser's gain, and importance.
 
         Args:
             x: RGB in -0.5..0.5, float32 [B, 3, H, W], H and W multiples of 16.
-            quality: 0..1, float32 [B, 1, H/8, W/8], or [1, 1, 1, 1] where it is constant.
+            conditions: quality 0..1 and tune, float32 [B, 2, H/8, W/8], or [B, 2, 1, 1] where they are constant.
 
         Returns:
             y [B, channels, H/8, W/8] and p in (0, 1), [B, 1, H/16, W/16], both float32.
         """
         dtype = self.head.weight.dtype
-        features = self.modulation(self.features((x * 4).to(dtype)), quality.to(dtype))
+        features = self.modulation(self.features((x * 4).to(dtype)), conditions.to(dtype))
         y = _in_float32(self.blocks, x) + _BRANCH_GAIN * self.head(features).float()
         return y, torch.sigmoid(self.importance(features).float())
 
@@ -118,7 +122,7 @@ class Synthesis(nn.Module):
         self.blocks = nn.ConvTranspose2d(config.channels, 3, BLOCK, stride=BLOCK, bias=False)
         self.blocks.weight.data = torch.from_numpy(dct_basis(config.channels))
         self.entry = nn.Conv2d(config.channels + 1, trunk, 3, padding=1)
-        self.modulation = QualityModulation(trunk)
+        self.modulation = Modulation(trunk, conditions=config.conditions)
         self.trunk = nn.Sequential(*(ResidualBlock(trunk) for _ in range(config.blocks)))
         self.upsampling = nn.Sequential(
             nn.Conv2d(trunk, 4 * stem, 3, padding=1),
@@ -136,20 +140,20 @@ class Synthesis(nn.Module):
         assert isinstance(last, Tensor)
         last.data.mul_(0.5 * _BRANCH_GAIN)
 
-    def forward(self, latents: Tensor, levels: Tensor, quality: Tensor) -> Tensor:
+    def forward(self, latents: Tensor, levels: Tensor, conditions: Tensor) -> Tensor:
         """The picture.
 
         Args:
             latents: codes divided by the quantiser's gain, float32 [B, channels, H/8, W/8].
             levels: the importance map, -1..1, float32 [B, 1, H/8, W/8].
-            quality: 0..1, float32 [B, 1, H/8, W/8], or [1, 1, 1, 1] where it is constant.
+            conditions: quality 0..1 and tune, float32 [B, 2, H/8, W/8], or [B, 2, 1, 1] where they are constant.
 
         Returns:
             RGB, about 0..1, float32 [B, 3, H, W].
         """
         dtype = self.entry.weight.dtype
         entry = self.entry(torch.cat([latents * 3, levels], 1).to(dtype))
-        features: Tensor = self.upsampling(self.trunk(self.modulation(entry, quality.to(dtype))))
+        features: Tensor = self.upsampling(self.trunk(self.modulation(entry, conditions.to(dtype))))
         return _in_float32(self.blocks, latents) + _BRANCH_GAIN * features.float() + 0.5
 
 
@@ -163,36 +167,47 @@ class CwicTransforms(Transforms):
         self.config = config
         self.analysis = Analysis(config)
         self.synthesis = Synthesis(config)
-        self.log_gain = nn.Parameter(torch.zeros(config.channels))
-        self.analysis_margin = _whole_cells(32 + 2 * BLOCK * config.blocks, config.cell)
-        self.synthesis_margin = _whole_cells(22 + 2 * BLOCK * config.blocks, config.cell)
+        self.log_gain = nn.Parameter(torch.zeros(len(TUNES), config.channels))
+        self.analysis_margin = _whole_cells(32 + 2 * BLOCK * config.blocks, config.map_stride)
+        self.synthesis_margin = _whole_cells(22 + 2 * BLOCK * config.blocks, config.map_stride)
 
-    def gain(self, quality: Tensor) -> Tensor:
+    def gain(self, conditions: Tensor) -> Tensor:
         """See `quantiser_gain`."""
-        return quantiser_gain(self.config, quality, self.log_gain)
+        return quantiser_gain(self.config, conditions, self.log_gain)
 
-    def analyse(self, x: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+    def analyse(self, x: Tensor, conditions: Tensor) -> tuple[Tensor, Tensor]:
         """See `Transforms`."""
-        y, importance = self.analysis(x, quality.float())
+        fine = _broadcast_at_codes(conditions)
+        y, importance = self.analysis(x, fine)
         levels = (1 + importance * (self.config.levels - 1)).round().long()
-        return y * self.gain(quality).float(), levels
+        return y * self.gain(fine), levels
 
-    def synthesise(self, codes: Tensor, levels: Tensor, quality: Tensor) -> Tensor:
+    def synthesise(self, codes: Tensor, levels: Tensor, conditions: Tensor) -> Tensor:
         """See `Transforms`."""
-        grid = functional.interpolate(levels.float(), scale_factor=2, mode="nearest")
-        latents = codes.float() / self.gain(quality).float()
-        x: Tensor = self.synthesis(latents, level_plane(grid, self.config), quality.float())
+        fine = _broadcast_at_codes(conditions)
+        latents = codes / self.gain(fine)
+        x: Tensor = self.synthesis(latents, level_plane(at_codes(levels.float()), self.config), fine)
         return x
 
-    def symbol_weight(self) -> Tensor | None:
+    def residual_weight(self, tune: int) -> Tensor | None:
         """See `distortion_weight`."""
-        return distortion_weight(self.config, self.log_gain) if self.config.rdo else None
+        return distortion_weight(self.config, self.log_gain[tune]) if self.config.rdo else None
 
     def run_in(self, dtype: torch.dtype) -> None:
         """Use another precision for the convolutional branches; the block transforms keep float32."""
         for transform in (self.analysis, self.synthesis):
             transform.to(dtype)
             transform.blocks.float()
+
+
+def at_codes(planes: Tensor) -> Tensor:
+    """Planes at the map's resolution, [B, N, H/16, W/16], at that of the codes, [B, N, H/8, W/8]."""
+    return functional.interpolate(planes, scale_factor=2, mode="nearest")
+
+
+def _broadcast_at_codes(planes: Tensor) -> Tensor:
+    """As `at_codes`, but [B, N, 1, 1], which is constant, stays as it is."""
+    return planes if planes.shape[2:] == (1, 1) else at_codes(planes)
 
 
 def _whole_cells(pixels: int, cell: int) -> int:

@@ -1,16 +1,18 @@
-import zlib
+import tracemalloc
 from dataclasses import replace
-from functools import partial
+from itertools import accumulate
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.container.format import Container, SectionType, inspect, pack, unpack
+from model.container.directory import checksum
+from model.container.format import Container, Section, inspect, pack, unpack
 from model.errors import (
     ChecksumError,
     FileError,
     HeaderError,
+    InputError,
     LimitError,
     NotCwicError,
     SectionError,
@@ -19,64 +21,129 @@ from model.errors import (
     UnsupportedVersionError,
 )
 from model.types import Limits
+from tests.model.container.files import HEADER, PAYLOADS, File, crc16, files, forge
 
-LIMITS = Limits()
-CONTAINER = Container(
-    width=300,
-    height=200,
-    profile="cwic",
-    model_id=b"\x01\x02\x03\x04",
-    quality=2048,
-    has_alpha=False,
-    sections={SectionType.MAP: b"map", SectionType.CODES: b"first", SectionType.CODES + 1: b""},
-)
-
-PAPER = replace(CONTAINER, profile="cvpr2018", quality=0)
-STORED = replace(PAPER, profile="stored", model_id=bytes(4), sections={SectionType.STORED: b"samples"})
-
-containers = st.builds(
-    lambda width, height, profile, quality, lowest_level, alpha, codes: Container(
-        width=width,
-        height=height,
-        profile=profile,
-        model_id=b"abcd",
-        quality=quality if profile == "cwic" else 0,
-        has_alpha=alpha is not None,
-        lowest_level=lowest_level if profile == "cvpr2018" else 1,
-        sections={SectionType.MAP: b"m"}
-        | {SectionType.CODES + k: payload for k, payload in enumerate(codes)}
-        | ({} if alpha is None else {SectionType.ALPHA: alpha}),
-    ),
-    st.integers(1, 5000),
-    st.integers(1, 5000),
-    st.sampled_from(["cwic", "cvpr2018"]),
-    st.integers(0, 4096),
-    st.sampled_from([0, 1]),
-    st.none() | st.binary(max_size=300),
-    st.lists(st.binary(max_size=200), max_size=6),
-)
+LIMITS = Limits(max_pixels=2**34, max_dimension=2**17)
+TWO_TILES = replace(HEADER, width=400, tile=256, alpha=True, plane=True, grey=True, tune="visual")
+SMALL = [
+    File(HEADER, PAYLOADS, ()),
+    File(HEADER, PAYLOADS, ((0x90, b"later"), (0xFF, b""))),
+    File(TWO_TILES, (b"p", b"q", b"maps", b"", b"alpha", b"a", b"zero", b"0", b"one"), ()),
+    File(replace(HEADER, profile="cvpr2018", quality=0, lowest_level=0), (b"m", b"", b"c"), ()),
+    File(replace(HEADER, profile="lossless", quality=0, model_id=b""), (b"samples",), ((128, b"x"),)),
+]
 
 
-@given(containers)
-def test_unpack_returns_what_was_packed(container: Container) -> None:
-    assert unpack(pack(container), limits=LIMITS) == container
+def flips(data: bytes) -> list[bytes]:
+    number = int.from_bytes(data, "little")
+    return [(number ^ 1 << bit).to_bytes(len(data), "little") for bit in range(8 * len(data))]
 
 
-@given(containers, st.data())
-def test_every_truncation_is_refused(container: Container, data: st.DataObject) -> None:
-    whole = pack(container)
-    cut = data.draw(st.integers(0, len(whole) - 1))
+@given(files())
+def test_unpack_returns_what_was_packed(file: File) -> None:
+    container = unpack(file.data, limits=LIMITS)
+    assert container == Container(
+        header=file.header, payloads=file.payloads, extensions=file.extensions, size=len(file.data)
+    )
+    assert unpack(file.data, limits=LIMITS, allow_truncated=True) == container
+
+
+@given(files())
+def test_each_payload_is_found_by_its_section_tile_and_group(file: File) -> None:
+    container = unpack(file.data, limits=LIMITS)
+    header, tiles = file.header, range(file.header.grid.count)
+    before = [(Section.PLANE, header.plane), (Section.MAP, True), (Section.ALPHA, header.alpha)]
+    order = [(section, 0) for section, present in before if present] + [(Section.CODES, k) for k in range(32)]
+    if header.lossless:
+        order = [(Section.SAMPLES, 0)]
+    found = [container.payload(section, tile, group) for section, group in order for tile in tiles]
+    assert found == [*file.payloads] + [None] * (len(found) - len(file.payloads))
+    assert container.groups == sum(
+        container.payload(Section.CODES, 0, group) is not None for group in range(32)
+    )
+    absent = set(Section) - {section for section, _ in order}
+    assert {container.payload(section, tile) for section in absent for tile in tiles} <= {None}
+
+
+def test_files_are_written_as_they_are_specified() -> None:
+    assert checksum(b"123456789") == crc16(b"123456789") == 0x29B1
+    assert pack(HEADER, PAYLOADS) == forge()
+    assert SMALL[1].data == forge(quality=512 | 1 << 14, extensions=SMALL[1].extensions)
+    kind = 0b1110_0001
+    assert SMALL[2].data == forge(kind=kind, quality=512 | 1 << 12, width=400, payloads=SMALL[2].payloads)
+    assert SMALL[3].data == forge(kind=0b01010, quality=1 << 11, payloads=SMALL[3].payloads)
+    assert SMALL[4].data == forge(
+        kind=0b01000, quality=1 << 14, model_id=b"", payloads=[b"samples"], extensions=[(128, b"x")]
+    )
+
+
+@given(files(), st.data())
+def test_every_truncation_is_refused(file: File, data: st.DataObject) -> None:
+    cut = data.draw(st.integers(0, len(file.data) - 1))
     with pytest.raises(TruncatedFileError if cut else NotCwicError):
-        unpack(whole[:cut], limits=LIMITS)
+        unpack(file.data[:cut], limits=LIMITS)
 
 
-def test_every_single_bit_flip_is_refused() -> None:
-    whole = pack(CONTAINER)
-    for bit in range(8 * len(whole)):
-        flipped = bytearray(whole)
-        flipped[bit // 8] ^= 1 << bit % 8
-        with pytest.raises(FileError):
-            unpack(bytes(flipped), limits=LIMITS)
+@given(files(), st.data())
+def test_a_permitted_prefix_gives_exactly_the_payloads_that_are_whole(
+    file: File, data: st.DataObject
+) -> None:
+    whole = file.data
+    ends = [*accumulate(map(len, file.parts), initial=len(whole) - sum(map(len, file.parts)))]
+    cut = data.draw(st.integers(0, len(whole) - 1) | st.sampled_from(ends[:-1]))
+    if cut < ends[file.header.required]:
+        with pytest.raises(TruncatedFileError if cut else NotCwicError):
+            unpack(whole[:cut], limits=LIMITS, allow_truncated=True)
+        return
+    container = unpack(whole[:cut], limits=LIMITS, allow_truncated=True)
+    if cut == len(whole):  # parts without bytes at the end
+        assert container == unpack(whole, limits=LIMITS)
+        return
+    kept = sum(end <= cut for end in ends) - 1
+    assert (container.header, container.payloads) == (file.header, file.payloads[:kept])
+    assert (container.truncated, container.extensions, container.size) == (True, (), cut)
+    assert container.info().truncated
+
+
+@pytest.mark.parametrize("file", SMALL)
+@pytest.mark.parametrize("allow_truncated", [False, True])
+def test_every_single_bit_flip_is_refused(file: File, allow_truncated: bool) -> None:
+    for flipped in flips(file.data):
+        with pytest.raises(InputError):
+            unpack(flipped, limits=LIMITS, allow_truncated=allow_truncated)
+
+
+@given(st.integers(0, 2**32), st.integers(1, 0xFFFF), st.data())
+def test_every_burst_within_a_payload_is_refused(seed: int, burst: int, data: st.DataObject) -> None:
+    payloads = [b"map", seed.to_bytes(5, "little") * data.draw(st.integers(1, 5000)), b"more"]
+    whole = pack(HEADER, payloads)
+    last = 8 * len(payloads[1]) - burst.bit_length()
+    at = 8 * len(b"more") + data.draw(st.integers(0, last))
+    damaged = (int.from_bytes(whole, "big") ^ burst << at).to_bytes(len(whole), "big")
+    with pytest.raises(ChecksumError):
+        unpack(damaged, limits=LIMITS)
+
+
+def test_the_payloads_of_a_cut_file_are_proven() -> None:
+    whole = pack(HEADER, [b"map", b"first", b"second"])
+    cut = whole[:-1]
+    assert unpack(cut, limits=LIMITS, allow_truncated=True).payloads == (b"map", b"first")
+    with pytest.raises(ChecksumError, match="codes0 of tile 0: checksum does not match"):
+        unpack(cut.replace(b"first", b"First"), limits=LIMITS, allow_truncated=True)
+
+
+def test_payloads_that_change_places_are_noticed_even_where_their_checks_are_equal() -> None:
+    pairs = {crc16(bytes([k, j])) & 0xFF: bytes([k, j]) for k in range(9) for j in range(250)}
+    other = next(
+        bytes([k, j])
+        for k in range(9, 20)
+        for j in range(250)
+        if pairs[crc16(bytes([k, j])) & 0xFF] != bytes([k, j])
+    )
+    one = pairs[crc16(other) & 0xFF]
+    whole = pack(HEADER, [b"map", one, other])
+    with pytest.raises(ChecksumError, match="all payloads together"):
+        unpack(whole[:-4] + other + one, limits=LIMITS)
 
 
 @given(st.binary(max_size=200))
@@ -87,20 +154,21 @@ def test_random_bytes_are_refused(data: bytes) -> None:
 
 @given(st.binary(max_size=120))
 def test_random_bytes_behind_the_magic_are_refused(data: bytes) -> None:
-    with pytest.raises((FileError, LimitError)):
-        unpack(b"CWIC\x01" + data, limits=LIMITS)
+    for allow_truncated in (False, True):
+        with pytest.raises((FileError, LimitError)):
+            unpack(b"CWIC\x02" + data, limits=LIMITS, allow_truncated=allow_truncated)
 
 
 def test_each_kind_of_damage_has_its_own_error() -> None:
-    whole = pack(CONTAINER)
+    whole = forge()
     damage = {
         NotCwicError: b"JPEG" + whole[4:],
-        UnsupportedVersionError: whole[:4] + b"\x02" + whole[5:],
+        UnsupportedVersionError: forge(version=3),
         TruncatedFileError: whole[:-1],
         TrailingDataError: whole + b"\0",
         ChecksumError: whole.replace(b"first", b"First"),
-        SectionError: pack(replace(CONTAINER, sections={**CONTAINER.sections, 99: b""})),
-        HeaderError: pack(replace(CONTAINER, quality=4097)),
+        SectionError: forge(payloads=[b"map"]),
+        HeaderError: forge(quality=1025),
     }
     for error, data in damage.items():
         with pytest.raises(error) as caught:
@@ -108,104 +176,119 @@ def test_each_kind_of_damage_has_its_own_error() -> None:
         assert type(caught.value) is error
 
 
-@pytest.mark.parametrize(
-    "container",
-    [
-        replace(PAPER, quality=1),
-        replace(PAPER, quality=4096),
-        replace(STORED, quality=1),
-        replace(STORED, lowest_level=0),
-        replace(CONTAINER, lowest_level=0),
-        replace(STORED, model_id=b"\0\0\0\1"),
-    ],
-)
-def test_headers_that_contradict_themselves_are_refused(container: Container) -> None:
-    for read in (inspect, partial(unpack, limits=LIMITS)):
-        with pytest.raises(HeaderError):
-            read(pack(container))
+def test_bytes_after_the_end_are_refused_with_permission_too() -> None:
+    with pytest.raises(TrailingDataError, match="2 bytes after the end"):
+        unpack(forge() + b"\0\0", limits=LIMITS, allow_truncated=True)
 
 
-@pytest.mark.parametrize(("position", "value"), [(5, 3), (5, 255), *((6, 1 << bit) for bit in range(2, 8))])
-def test_unknown_profiles_and_flags_are_refused_under_a_right_checksum(position: int, value: int) -> None:
-    whole = bytearray(pack(PAPER))
-    header = len(whole) - sum(1 + 1 + 4 + len(payload) for payload in PAPER.sections.values())
-    whole[position] = value
-    whole[header - 4 : header] = zlib.crc32(whole[: header - 4]).to_bytes(4, "little")
-    with pytest.raises(HeaderError, match=f"profile {whole[5]}, flags {whole[6]:#04x}"):
-        unpack(bytes(whole), limits=LIMITS)
+def test_lossless_files_need_all_tiles() -> None:
+    header = replace(SMALL[4].header, width=300, tile=256)
+    whole = pack(header, [b"left", b"right"])
+    with pytest.raises(TruncatedFileError, match=f"byte {len(whole) - 1} of {len(whole)}"):
+        unpack(whole[:-1], limits=LIMITS, allow_truncated=True)
+    with pytest.raises(SectionError, match="1 payloads where 2 are needed"):
+        unpack(forge(kind=0, quality=0, model_id=b"", payloads=[b"left"]), limits=LIMITS)
 
 
-def test_unknown_ancillary_sections_are_passed_over() -> None:
-    extended = replace(CONTAINER, sections={**CONTAINER.sections, 0x90: b"later"})
-    assert unpack(pack(extended), limits=LIMITS).sections[0x90] == b"later"
-    assert inspect(pack(extended)).sections[-1].name == "unknown144"
+def test_unknown_ancillary_extensions_are_passed_over() -> None:
+    assert unpack(SMALL[1].data, limits=LIMITS).extensions == ((0x90, b"later"), (0xFF, b""))
+    assert [s.name for s in inspect(SMALL[1].data).sections[-2:]] == ["extension144", "extension255"]
+
+
+def test_damage_in_an_extension_is_named() -> None:
+    with pytest.raises(ChecksumError, match="extension 144: checksum"):
+        unpack(SMALL[1].data.replace(b"later", b"Later"), limits=LIMITS)
 
 
 @pytest.mark.parametrize(
-    "sections",
+    ("error", "match", "kinds", "count"),
     [
-        {},
-        {SectionType.CODES: b""},
-        {SectionType.MAP: b"", SectionType.CODES + 1: b""},
-        {SectionType.MAP: b"", SectionType.STORED: b""},
-        {SectionType.MAP: b"", SectionType.ALPHA: b""},
+        (SectionError, "critical extensions of unknown types \\[5\\]", [5, 144], None),
+        (SectionError, "\\[144, 144\\] are repeated", [144, 144], None),
+        (SectionError, "\\[145, 144\\] are repeated or out of order", [145, 144], None),
+        (HeaderError, "there are 0", [], None),
+        (TruncatedFileError, "1000 extensions are announced", [144], 1000),
     ],
 )
-def test_sections_that_do_not_fit_together_are_refused(sections: dict[int, bytes]) -> None:
-    with pytest.raises(SectionError):
-        unpack(pack(replace(CONTAINER, sections=sections)), limits=LIMITS)
+def test_extensions_that_cannot_be_read_are_refused(
+    error: type[FileError], match: str, kinds: list[int], count: int | None
+) -> None:
+    data = forge(quality=512 | 1 << 14, extensions=[(kind, b"x") for kind in kinds], extension_count=count)
+    for allow_truncated in (False, True):
+        with pytest.raises(error, match=match):
+            unpack(data, limits=LIMITS, allow_truncated=allow_truncated)
 
 
-def test_sizes_above_the_limits_are_refused_with_the_numbers() -> None:
-    with pytest.raises(LimitError) as caught:
-        unpack(pack(replace(CONTAINER, width=9000, height=9000)), limits=LIMITS)
-    assert (caught.value.name, caught.value.limit, caught.value.actual) == (
-        "max_pixels",
-        40_000_000,
-        81_000_000,
-    )
-    with pytest.raises(LimitError, match="max_dimension is 65535, got 65536"):
-        unpack(pack(replace(CONTAINER, width=65536, height=1)), limits=LIMITS)
-
-
-@pytest.mark.parametrize("size", [(0, 5), (5, 0)])
-def test_empty_pictures_are_refused(size: tuple[int, int]) -> None:
-    with pytest.raises(HeaderError):
-        unpack(pack(replace(CONTAINER, width=size[0], height=size[1])), limits=LIMITS)
+def test_hostile_directories_are_refused_without_allocating() -> None:
+    hostile = [
+        forge(count=2**31, width=2**32 - 1, height=2**32 - 1, kind=1),
+        forge(count=2**32 - 1, width=2**32 - 1, height=2**32 - 1, kind=1),
+        forge(count=33, lengths=[2**32 - 1] * 33, payloads=()),
+        forge(lengths=[2**32 - 1, 0, 0], payloads=[b"x"]),
+        forge(quality=1 << 14, extension_count=2**32 - 1),
+    ]
+    tracemalloc.start()
+    try:
+        for data in hostile:
+            for read in (inspect, lambda data: unpack(data, limits=LIMITS)):
+                with pytest.raises(InputError):
+                    read(data)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_inspect_reports_the_header() -> None:
-    info = inspect(pack(CONTAINER))
-    assert (info.width, info.height, info.channels, info.profile, info.model_id, info.quality) == (
-        300,
-        200,
-        3,
-        "cwic",
-        "01020304",
-        50.5,
-    )
-    assert info.lowest_level == 1
+    info = inspect(forge())
+    assert (info.version, info.width, info.height, info.channels) == (2, 300, 200, 3)
+    assert (info.profile, info.model_id, info.quality, info.tune) == ("cwic", "01020304", 50.5, "psnr")
+    assert (info.lowest_level, info.grey, info.plane, info.truncated) == (1, False, False, False)
+    assert (info.tile, info.tiles) == (1024, 1)
     assert [(s.name, s.length) for s in info.sections] == [("map", 3), ("codes0", 5), ("codes1", 0)]
     assert info.bpp == pytest.approx(8 * info.size / 60000)
 
 
-def test_inspect_reports_neither_quality_nor_levels_where_there_are_none() -> None:
-    empty = inspect(pack(replace(PAPER, lowest_level=0)))
-    assert (empty.profile, empty.model_id, empty.quality, empty.lowest_level) == (
-        "cvpr2018",
-        "01020304",
-        None,
-        0,
-    )
-    stored = inspect(pack(STORED))
-    assert (stored.profile, stored.model_id, stored.quality, stored.lowest_level) == (
-        "stored",
+def test_inspect_sums_sections_over_tiles() -> None:
+    info = inspect(SMALL[2].data)
+    assert (info.channels, info.tune, info.grey, info.plane, info.tiles) == (4, "visual", True, True, 2)
+    expected = [("plane", 2), ("map", 4), ("alpha", 6), ("codes0", 5), ("codes1", 3)]
+    assert [(s.name, s.length) for s in info.sections] == expected
+
+
+def test_inspect_reads_a_file_that_was_cut() -> None:
+    info = inspect(SMALL[2].data[:-1])
+    assert info.truncated
+    assert info.size == len(SMALL[2].data) - 1
+    assert [s.name for s in info.sections] == ["plane", "map", "alpha", "codes0"]
+
+
+def test_inspect_reports_neither_quality_nor_tune_nor_levels_where_there_are_none() -> None:
+    paper, lossless = inspect(SMALL[3].data), inspect(SMALL[4].data)
+    assert (paper.profile, paper.model_id, paper.quality, paper.tune) == ("cvpr2018", "01020304", None, None)
+    assert paper.lowest_level == 0
+    assert (lossless.profile, lossless.model_id, lossless.quality, lossless.tune) == (
+        "lossless",
         "",
         None,
         None,
     )
+    assert lossless.lowest_level is None
+    assert [s.name for s in lossless.sections] == ["samples", "extension128"]
 
 
-def test_the_overhead_of_a_file_is_small() -> None:
-    payloads = sum(map(len, CONTAINER.sections.values()))
-    assert len(pack(CONTAINER)) - payloads <= 45
+@pytest.mark.parametrize(
+    ("length", "side", "overhead"),
+    [
+        (127, 127, 32),
+        (127, 128, 34),
+        (127, 16383, 34),
+        (128, 16383, 41),
+        (16384, 16383, 48),
+        (2**21 - 1, 16383, 48),
+    ],
+)
+def test_the_overhead_of_one_tile_is_small(length: int, side: int, overhead: int) -> None:
+    header = replace(HEADER, width=side, height=side, tile=16384)
+    payloads = [bytes(length)] * 7
+    assert len(pack(header, payloads)) - 7 * length == overhead
+    assert len(pack(header, [*payloads[:-1], b""])) - 6 * length < overhead

@@ -11,7 +11,7 @@ from torch import Tensor
 from model.config import Cvpr2018Config
 from model.context.network import ContextModel
 from model.context.passes import pass_grid
-from model.context.rates import bernoulli_bits, logistic_bits, map_bits, scale_of, symbol_bits
+from model.context.rates import bernoulli_bits, logistic_bits, map_bits, scale_of
 from model.entropy.range_coder import Encoder
 from model.entropy.symbols import code_symbols
 from model.entropy.tables import FRACTIONS, SCALE_ZERO, SCALES, SCALES_PER_OCTAVE
@@ -83,6 +83,10 @@ def test_the_coder_writes_bits_at_their_estimated_cost() -> None:
     assert 8 * len(coder.finish()) == pytest.approx(float(estimated), rel=0.005)
 
 
+def coding(bits: Tensor, mean: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
+    return 2 * bits - 1, bernoulli_bits(bits, mean, log_scale)
+
+
 def test_every_symbol_is_predicted_from_the_passes_before_and_from_nothing_else() -> None:
     """Changing one code changes the price of later passes only; its own price changes by itself alone."""
     torch.manual_seed(0)
@@ -96,9 +100,7 @@ def test_every_symbol_is_predicted_from_the_passes_before_and_from_nothing_else(
         flipped = bits.clone()
         flipped[0, 5, row, column] = 1 - flipped[0, 5, row, column]
         with torch.no_grad():
-            before, after = (
-                symbol_bits(group, base, each, 2 * each - 1, price=bernoulli_bits) for each in (bits, flipped)
-            )
+            before, after = (group.walk(base, partial(coding, each))[1] for each in (bits, flipped))
         change = (before != after).any(1)[0]
         change[row, column] = False
         assert not (before != after)[0, [*range(5), *range(6, 12)], row, column].any()

@@ -237,7 +237,7 @@ WRONG: list[dict[str, object]] = [
     {"map_width": -1},
     {"code_limit": 4},
     {"blocks": 2},
-    {"profile": "stored"},
+    {"profile": "lossless"},
     {"profile": ["cvpr2018"]},
     {"complete": True},
 ]

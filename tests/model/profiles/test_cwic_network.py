@@ -8,9 +8,11 @@ from torch import Tensor
 
 from model.checkpoints import load_codec, save_checkpoint
 from model.config import CodecConfig
+from model.context.quantise import rdo_quantise
 from model.context.rates import logistic_bits
 from model.errors import CheckpointFormatError
-from model.profiles.cwic.network import CwicNetwork, rate_distortion_round
+from model.options import EncodeOptions
+from model.profiles.cwic.network import CwicNetwork
 from model.profiles.cwic.transforms import dct_basis, lambda_at
 from model.profiles.export import dequantise, logistic_tables, quantise
 from tests.conftest import TINY, picture
@@ -18,7 +20,9 @@ from tests.conftest import TINY, picture
 
 def batch(height: int = 64, width: int = 96) -> tuple[Tensor, Tensor]:
     x = torch.from_numpy(picture(height, width)).permute(2, 0, 1)[None].float() / 255
-    return x, torch.full((1, 1, height // 16, width // 16), 0.6)
+    conditions = torch.zeros(1, 2, height // 16, width // 16)
+    conditions[:, 0] = 0.6
+    return x, conditions
 
 
 def test_estimated_rates_are_those_of_real_files(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -32,12 +36,16 @@ def test_estimated_rates_are_those_of_real_files(tmp_path_factory: pytest.TempPa
     path = tmp_path_factory.mktemp("rate") / "net"
     save_checkpoint(quantise(network, map_tables=tables, code_tables=tables), TINY, path, card={})
     codec = load_codec("net", model_dir=path.parent, device="cpu")
-    x, quality = batch(256, 320)
+    x, conditions = batch(256, 320)
     with torch.no_grad():
-        output = network(x, quality)
-    file = codec.encode((x[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy(), quality=1 + 99 * 0.6)
-    sections = {section.name: section.length * 8 / (256 * 320) for section in codec.inspect(file).sections}
-    assert sections["codes0"] + sections["codes1"] == pytest.approx(float(output.code_bpp), rel=0.02)
+        output = network(x, conditions)
+    array = (x[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+    file = codec.encode(array, EncodeOptions(quality=1 + 99 * 0.6, lossless=False))
+    sections = {
+        section.name: section.length * 8 / (256 * 320) for section in codec.read(file).info().sections
+    }
+    codes = sum(size for name, size in sections.items() if name.startswith("codes"))
+    assert codes == pytest.approx(float(output.code_bpp), rel=0.02)
     assert sections["map"] == pytest.approx(float(output.map_bpp), rel=0.05, abs=0.001)
     decoded = torch.from_numpy(codec.decode(file).copy()).permute(2, 0, 1) / 255
     assert (decoded - output.x_hat[0].clamp(0, 1)).abs().mean() < 0.01
@@ -49,8 +57,8 @@ def test_gradients_reach_every_parameter(noise: bool) -> None:
     network = CwicNetwork(TINY)
     for parameter in network.parameters():
         parameter.data += 0.01 * torch.randn_like(parameter)
-    x, quality = batch()
-    output = network(x, quality, noise=noise)
+    x, conditions = batch()
+    output = network(x, conditions, noise=noise)
     loss = (output.x_hat - x).square().mean() * 1000 + output.code_bpp.sum() + output.map_bpp.sum()
     loss.backward()
     for name, parameter in network.named_parameters():
@@ -75,7 +83,7 @@ def test_thawing_a_checkpoint_gives_the_weights_that_were_frozen() -> None:
 def test_levels_keep_the_leading_channels_and_none_is_empty() -> None:
     network = CwicNetwork(TINY)
     mask = network._mask(torch.tensor([1.0, 2, 3, 4]).view(1, 1, 1, 4))[0, :, 0]
-    assert mask.sum(0).tolist() == [4, 8, 12, 16]
+    assert mask.sum(0).tolist() == list(TINY.kept)
     assert torch.equal(mask, mask.sort(0, descending=True).values)
 
 
@@ -89,21 +97,27 @@ def test_logistic_bits_are_those_of_the_distribution() -> None:
 
 
 def test_rounding_saves_bits_only_where_they_cost_more_than_the_error() -> None:
-    y = torch.tensor([0.6, 0.6, -1.4, 0.2])
-    narrow, wide = torch.tensor(-4.0), torch.tensor(4.0)
-    zero = torch.zeros(())
-    assert rate_distortion_round(y, zero, wide, torch.tensor(5.0)).tolist() == [1, 1, -1, 0]
-    assert rate_distortion_round(y, zero, narrow, torch.tensor(5.0)).tolist() == [0, 0, 0, 0]
-    assert rate_distortion_round(y, zero, narrow, torch.tensor(1e6)).tolist() == [1, 1, -1, 0]
+    residual = torch.tensor([0.6, 0.6, -1.4, 0.2])
+
+    def chosen(log_scale: float, weight: float) -> list[float]:
+        scales = torch.full((4,), log_scale)
+        return rdo_quantise(
+            residual, lambda values: logistic_bits(values, 0.0, scales), torch.tensor(weight)
+        ).tolist()
+
+    assert chosen(4.0, 5.0) == [1, 1, -1, 0]
+    assert chosen(-4.0, 5.0) == [0, 0, 0, 0]
+    assert chosen(-4.0, 1e6) == [1, 1, -1, 0]
 
 
 def test_the_gain_gives_the_step_that_fits_lambda() -> None:
     network = CwicNetwork(TINY)
     quality = torch.tensor([0.0, 0.5, 1.0]).view(1, 1, 1, 3)
+    conditions = torch.cat([quality, torch.zeros_like(quality)], 1)
     lambdas = lambda_at(TINY, quality)
     assert float(lambdas[0, 0, 0, 0]) == pytest.approx(TINY.lambda_min)
     assert float(lambdas[0, 0, 0, 2]) == pytest.approx(TINY.lambda_max)
-    step = 255 / network.transforms.gain(quality)[0, 0, 0]
+    step = 255 / network.transforms.gain(conditions)[0, 0, 0]
     assert torch.allclose(step**2 / 12 * lambdas[0, 0, 0] * 2 * math.log(2), torch.ones(3))
 
 
@@ -126,7 +140,13 @@ def test_padding_is_to_whole_cells() -> None:
     [
         {"profile": "other"},
         {"groups": (4, 8)},
-        {"levels": 5},
+        {"kept": (4, 8, 8, 16)},
+        {"kept": (4, 8, 20)},
+        {"passes": (5, 2)},
+        {"passes": (5, 2, 3)},
+        {"tunes": ()},
+        {"tunes": ("other",)},
+        {"code_limit": 2000},
         {"lambda_min": 0.0},
         {"lambda_min": 1.0},
     ],

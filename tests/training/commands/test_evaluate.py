@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from model.container import format as file_format
 from model.errors import BrokenImageError, ParameterError
+from model.options import EncodeOptions
 from tests.training.training_fakes import MAP_SECTION, JpegInABox, noise, scene, write_png
 from training.__main__ import main
 from training.commands import arguments
-from training.commands.evaluate import contenders_of
+from training.commands.evaluate import Tuned, contenders_of
 from training.measure.bd_rate import Curve
 from training.measure.curves import Published, check_floor, compare, reaches, read_floor, read_published
 from training.measure.files import Contender, Result, measure, measure_all
@@ -41,8 +43,13 @@ def box(monkeypatch: pytest.MonkeyPatch) -> JpegInABox:
 
 
 def ours(qualities: tuple[float, ...] = (10, 50, 90)) -> Contender:
-    codec = JpegInABox()
-    return Contender(name="cwic", label="ours", codec=codec, qualities=qualities, inspect=codec.inspect)
+    return Contender(
+        name="cwic",
+        label="ours",
+        codec=Tuned(JpegInABox(), None),
+        qualities=qualities,
+        inspect=file_format.inspect,
+    )
 
 
 WEBP = PILLOW_CODECS["webp"]
@@ -57,12 +64,12 @@ def write_json(path: Path, content: object) -> Path:
 def test_a_row_counts_the_whole_file_and_measures_the_decoded_picture() -> None:
     picture = scene(170, 180)
     row = measure(ours(), picture, "x.png", quality=30)
-    data = JpegInABox().encode(picture, quality=30)
+    data = JpegInABox().encode(picture, EncodeOptions(quality=30))
     assert row.size == len(data)
     assert row.bpp == pytest.approx(8 * len(data) / (170 * 180))
     assert row.psnr_rgb == psnr(picture, JpegInABox().decode(data))
     assert row.ms_ssim_rgb == ms_ssim(picture, JpegInABox().decode(data))
-    assert row.sections == {"map": len(MAP_SECTION), "codes": len(data) - len(MAP_SECTION)}
+    assert row.sections == {"map": len(MAP_SECTION), "codes0": len(JpegInABox().read(data).payloads[1])}
     assert (row.width, row.height) == (180, 170)
     assert min(row.encode_seconds, row.decode_seconds) > 0
 
@@ -130,7 +137,10 @@ def test_jpeg_is_written_with_halved_chroma(tmp_path: Path) -> None:
 
 def test_the_same_codec_under_another_name_has_a_bd_rate_of_zero(folder: Path) -> None:
     result, other = measure_all(
-        [ours(), Contender(name="twin", label="twin", codec=JpegInABox(), qualities=(10, 50, 90))],
+        [
+            ours(),
+            Contender(name="twin", label="twin", codec=Tuned(JpegInABox(), None), qualities=(10, 50, 90)),
+        ],
         sorted(folder.iterdir()),
     )
     (rate,) = compare(result, [other], [])
@@ -156,7 +166,10 @@ def test_the_two_bd_rates_differ_where_pictures_share_the_bits_differently(folde
 
 def test_ssimulacra2_is_measured_where_it_is_asked_for(folder: Path) -> None:
     result, other = measure_all(
-        [ours(), Contender(name="twin", label="twin", codec=JpegInABox(), qualities=(10, 50, 90))],
+        [
+            ours(),
+            Contender(name="twin", label="twin", codec=Tuned(JpegInABox(), None), qualities=(10, 50, 90)),
+        ],
         sorted(folder.iterdir()),
         perceptual=True,
     )

@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.codec import Codec
+from model.container.format import Container, Header, pack, unpack
 from model.errors import ParameterError
-from model.types import Check, FileInfo, ModelInfo, Pixels, unchecked
-from tests.training.training_fakes import made_up_info, noise, scene, write_png
+from model.options import DecodeOptions, EncodeOptions
+from model.protocol import ALL_OF_IT, AS_IT_COMES
+from model.types import Check, Limits, ModelInfo, Pixels, unchecked
+from tests.training.training_fakes import boxed, made_up_info, noise, scene, write_png
 from training.__main__ import main
 from training.commands import arguments, importance
 from training.commands.importance import MAX_ON_SHEET, Source, samples, sources_of, targets_of, tile_of
@@ -26,7 +29,7 @@ class HalfImportant:
 
     name: str = "half"
     fixed_rate: bool = False
-    profile: str = "cwic"
+    lossless: bool = False
     seen: list[float | None] = field(default_factory=list)
 
     @property
@@ -34,47 +37,46 @@ class HalfImportant:
         """Made up."""
         return made_up_info(self.name, fixed_rate=self.fixed_rate)
 
-    def encode(self, array: Pixels, *, quality: float | None = None, check: Check = unchecked) -> bytes:
-        """Only the size, which `inspect` reads."""
+    def encode(
+        self, array: Pixels, options: EncodeOptions = AS_IT_COMES, *, check: Check = unchecked
+    ) -> bytes:
+        """A hundred bytes, of which `inspect` reads the header."""
         check()
-        self.seen.append(quality)
-        height, width = array.shape[:2]
-        return f"{height} {width}".encode().ljust(100)
+        self.seen.append(options.quality)
+        if self.lossless:
+            header = Header(width=array.shape[1], height=array.shape[0], profile="lossless", tile=4096)
+            return pack(header, [bytes(100 - len(pack(header, [b""])) - 1)])
+        empty = boxed(array, [b"", b""], model_id=self.info.model_id)
+        return boxed(array, [b"", bytes(100 - len(empty) - 1)], model_id=self.info.model_id)
 
-    def decode(self, data: bytes, *, check: Check = unchecked) -> Pixels:
+    def read(self, data: bytes, *, allow_truncated: bool = False) -> Container:
+        """As the real ones."""
+        return unpack(data, limits=Limits(), allow_truncated=allow_truncated)
+
+    def decode(
+        self, file: bytes | Container, options: DecodeOptions = ALL_OF_IT, *, check: Check = unchecked
+    ) -> Pixels:
         """Never asked for."""
         raise NotImplementedError
 
     def importance_map(
-        self, source: Pixels | bytes, *, quality: float | None = None, check: Check = unchecked
+        self,
+        source: Pixels | bytes | Container,
+        options: EncodeOptions = AS_IT_COMES,
+        *,
+        check: Check = unchecked,
     ) -> Pixels:
         """White at the left."""
         check()
-        assert not isinstance(source, bytes)
-        self.seen.append(quality)
+        assert isinstance(source, np.ndarray)
+        self.seen.append(options.quality)
         grey = np.zeros(source.shape[:2], np.uint8)
         grey[:, : source.shape[1] // 2] = 255
         return grey
 
-    def kept_codes(self, data: bytes) -> int:
-        """Half of them, of one each 64 pixels."""
-        return len(data) // 2
-
-    def inspect(self, data: bytes) -> FileInfo:
-        """What `encode` wrote."""
-        height, width = map(int, data.split())
-        return FileInfo(
-            version=1,
-            width=width,
-            height=height,
-            channels=3,
-            profile=self.profile,
-            model_id="0badc0de",
-            quality=None,
-            lowest_level=1,
-            sections=(),
-            size=len(data),
-        )
+    def kept_codes(self, file: bytes | Container) -> int:
+        """None that anybody asks for."""
+        raise NotImplementedError
 
 
 @pytest.fixture
@@ -140,8 +142,8 @@ def test_the_maps_of_several_checkpoints_stand_side_by_side(
 def test_a_real_map_says_what_it_keeps(tiny_codec: Codec) -> None:
     picture = noise(64, 80)
     first, second = tile_of(Source("n.png", lambda: picture), [tiny_codec], quality=30)
-    bits = 8 * len(tiny_codec.encode(picture, quality=30)) / (64 * 80)
-    mean = tiny_codec.importance_map(picture, quality=30).mean() / 255
+    bits = 8 * len(tiny_codec.encode(picture, EncodeOptions(quality=30))) / (64 * 80)
+    mean = tiny_codec.importance_map(picture, EncodeOptions(quality=30)).mean() / 255
     assert (first.caption, first.image.size) == ("n.png", (80, 64))
     assert second.caption.endswith(f"{bits:.3f} bpp, {100 * mean:.0f} % kept")
     assert second.image.size == (80, 64)
@@ -150,8 +152,8 @@ def test_a_real_map_says_what_it_keeps(tiny_codec: Codec) -> None:
 def test_the_caption_tells_the_rate_of_the_whole_file_and_the_mean_of_the_map() -> None:
     source = Source("a.png", lambda: scene(40, 50))
     assert tile_of(source, [HalfImportant()], quality=None)[1].caption == "0.400 bpp, 50 % kept"
-    stored = HalfImportant(profile="stored")
-    assert tile_of(source, [stored], quality=None)[1].caption == "stored, 0.400 bpp, 50 % kept"
+    lossless = HalfImportant(lossless=True)
+    assert tile_of(source, [lossless], quality=None)[1].caption == "lossless, 0.400 bpp, 50 % kept"
 
 
 def test_quality_reaches_the_codecs_that_have_one() -> None:

@@ -25,8 +25,9 @@ from training.team import Team
 
 CODEC = {
     "channels": 16,
-    "levels": 4,
+    "kept": [4, 8, 12, 16],
     "groups": [4, 12],
+    "passes": [5, 1],
     "stem_width": 8,
     "trunk_width": 12,
     "blocks": 1,
@@ -152,7 +153,7 @@ def test_a_run_starts_from_a_checkpoint_with_other_groups(
     config = write_config(folder, stage={"steps": 1})
     run(train, "--config", str(config), "--device", "cpu")
     run(export, "--config", str(config), "--to", str(folder / "mine"))
-    other = {**CODEC, "groups": [4, 4, 8]}
+    other = {**CODEC, "groups": [4, 4, 8], "passes": [5, 2, 1]}
     start = str(folder / "mine.safetensors")
     config = write_config(folder, init_from=start, codec=other, out=str(folder / "b"))
     capsys.readouterr()
@@ -169,7 +170,7 @@ def test_weights_of_which_nothing_fits_are_refused(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"codec": {**CODEC, "levels": 8}}, {"stage": {"parts": ["map"]}}, {"stage": {"name": "other"}}],
+    [{"codec": {**CODEC, "kept": [4, 16]}}, {"stage": {"parts": ["map"]}}, {"stage": {"name": "other"}}],
 )
 def test_the_state_of_another_run_is_refused(folder: Path, changes: dict[str, Any]) -> None:
     run(train, "--config", str(write_config(folder)), "--device", "cpu", "--minutes", "1e-9")
@@ -179,7 +180,7 @@ def test_the_state_of_another_run_is_refused(folder: Path, changes: dict[str, An
 
 def test_weights_of_another_codec_are_not_exported(folder: Path) -> None:
     run(train, "--config", str(write_config(folder, stage={"steps": 1})), "--device", "cpu")
-    other = write_config(folder, codec={**CODEC, "levels": 8})
+    other = write_config(folder, codec={**CODEC, "kept": [4, 16]})
     with pytest.raises(CheckpointFormatError, match="is of codec"):
         run(export, "--config", str(other), "--to", str(folder / "mine"))
 

@@ -113,7 +113,7 @@ def test_the_stages_of_the_paper_make_a_codec(folder: Path) -> None:
     codec = load_codec("paper", model_dir=folder / "out", device="cpu")
     unseen = picture(120, 200, seed=77)
     file = codec.encode(unseen)
-    assert codec.inspect(file).profile == "cvpr2018"
+    assert codec.read(file).info().profile == "cvpr2018"
     assert codec.kept_codes(file) / unseen[..., 0].size < 0.15  # of 16 / 64; the mask keeps 0.4 of them
     flat = np.broadcast_to(unseen.mean((0, 1), keepdims=True), unseen.shape).astype(np.uint8)
     assert psnr(unseen, codec.decode(file)) > psnr(unseen, flat) + 0.8

@@ -1,0 +1,215 @@
+"""Pictures to files: tile by tile, so that memory stays bounded whatever the picture's size."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from model.config import BLOCK, TUNES
+from model.container import lossless
+from model.container.format import LOSSLESS_TILE, QUALITY_STEPS, Header, pack
+from model.context.conditions import Conditions
+from model.context.offsets import pack_offsets
+from model.entropy.range_coder import Encoder, Sink
+from model.entropy.tables import Ints
+from model.loaded import LoadedModel
+from model.options import PLANE_CELL, PLANE_STEPS, EncodeOptions
+from model.rate_control import Target, positions, settle
+from model.tiling import Box, TileGrid
+from model.types import Check, Pixels
+
+# Columns of the importance map that are analysed at least: where a strided convolution has one column of output,
+# oneDNN reads past its input in bfloat16 (PyTorch 2.13, AMX), and what lies there comes into the codes.
+_MIN_CELLS = 2
+
+
+def encode_picture(model: LoadedModel, array: Pixels, options: EncodeOptions, *, check: Check) -> bytes:
+    """The smallest file of a picture, uint8 [H, W, 3] or [H, W, 4], that does what the options ask."""
+    if options.lossless:
+        file = _lossless_file(array, limit=None)
+        assert file is not None
+        return file
+    coded = _coded_file(model, array, options, check=check)
+    if options.lossless is False:
+        return coded
+    check()
+    return _lossless_file(array, limit=len(coded)) or coded
+
+
+class TileEncoder:
+    """One picture on its way to payloads.
+
+    Every tile is analysed with a margin of pixels around it that covers all that its codes depend on; its context
+    models see nothing beyond it.
+    """
+
+    def __init__(self, model: LoadedModel, array: Pixels, target: Target, *, tile: int) -> None:
+        """Take a picture of at least three channels, of which the first three are coded."""
+        self._model = model
+        self._array = array
+        self._target = target
+        height, width = model.config.padded_size(*array.shape[:2])
+        self.grid = TileGrid(width, height, tile)  # of the padded picture: as many tiles as the picture has
+        self._positions: Ints | None = None
+        if target.offsets is not None:
+            cells = PLANE_CELL // model.config.map_stride
+            self._positions = positions(target.quality, target.offsets, cells=cells)
+
+    def batches(self) -> Iterator[list[int]]:
+        """Tiles of one size, as many as are coded in parallel."""
+        sizes: dict[tuple[int, int], list[int]] = {}
+        for index in range(self.grid.count):
+            box = self.grid.box(index)
+            sizes.setdefault((box.width, box.height), []).append(index)
+        each = self._model.symbols.parallel
+        for tiles in sizes.values():
+            yield from (tiles[k : k + each] for k in range(0, len(tiles), each))
+
+    @torch.inference_mode()
+    def encode(
+        self, tiles: Sequence[int], *, sink: Callable[[], Sink] = Encoder, check: Check
+    ) -> list[list[bytes]]:
+        """The payloads of some tiles of one size, map first; see `SymbolCoder.encode`."""
+        values, levels = zip(*(self.analyse(index, check=check) for index in tiles), strict=True)
+        quality = torch.cat([self._quality(self.grid.box(index)) for index in tiles])
+        tunes = torch.full((len(tiles),), self._target.tune, device=self._model.device)
+        return self._model.symbols.encode(
+            torch.cat(levels),
+            torch.cat(values),
+            Conditions(quality=quality, tunes=tunes),
+            sink=sink,
+            check=check,
+        )
+
+    def analyse(self, index: int, *, check: Check) -> tuple[Tensor, Tensor]:
+        """A tile's values and levels; see `Transforms.analyse`."""
+        check()
+        model, stride = self._model, self._model.config.map_stride
+        box = self.grid.box(index)
+        window = box.grown(model.transforms.analysis_margin, within=self.grid.bounds)
+        x = self._samples(window)
+        narrow = max(_MIN_CELLS * stride - window.width, 0)
+        if narrow:
+            x = functional.pad(x, (0, narrow, 0, 0), mode="replicate")
+        y, levels = model.transforms.analyse(x, self._conditions(window))
+        return _part(y, box, window, BLOCK), _part(levels, box, window, stride)
+
+    def maps(self, *, check: Check) -> Iterator[tuple[int, Tensor]]:
+        """Each tile with its levels, int64 [1, 1, rows, columns]."""
+        with torch.inference_mode():
+            for index in range(self.grid.count):
+                yield index, self.analyse(index, check=check)[1]
+
+    def plane(self, index: int) -> bytes:
+        """The payload of a tile's quality plane."""
+        assert self._target.offsets is not None
+        box = self.grid.box(index)
+        part = self._target.offsets[
+            box.top // PLANE_CELL : -(-box.bottom // PLANE_CELL),
+            box.left // PLANE_CELL : -(-box.right // PLANE_CELL),
+        ]
+        return pack_offsets(part.astype(np.int32), self._model.symbols.map_tables, limit=PLANE_STEPS)
+
+    def _samples(self, window: Box) -> Tensor:
+        """RGB in -0.5..0.5, float32 [1, 3, H, W], channels last; the picture's edge goes on beyond it."""
+        height, width = self._array.shape[:2]
+        own = self._array[window.top : min(window.bottom, height), window.left : min(window.right, width), :3]
+        beyond = (window.height - own.shape[0], window.width - own.shape[1])
+        padded = np.pad(own, ((0, beyond[0]), (0, beyond[1]), (0, 0)), mode="edge")
+        x = torch.from_numpy(padded).to(self._model.device)
+        return (x.float() / 255 - 0.5).permute(2, 0, 1)[None]
+
+    def _quality(self, box: Box) -> Tensor:
+        """Positions on the quality axis at the map's resolution, int64 [1, 1, rows, columns]."""
+        stride = self._model.config.map_stride
+        if self._positions is None:
+            shape = (1, 1, box.height // stride, box.width // stride)
+            return torch.full(shape, self._target.quality, device=self._model.device)
+        rows, columns = (
+            slice(box.top // stride, box.bottom // stride),
+            slice(box.left // stride, box.right // stride),
+        )
+        part = self._positions[rows, columns].astype(np.int64)
+        return torch.from_numpy(part).to(self._model.device)[None, None]
+
+    def _conditions(self, window: Box) -> Tensor:
+        """Quality and tune for the transforms, [1, 2, rows, columns], or [1, 2, 1, 1] where they are constant."""
+        if self._positions is None:
+            values = [self._target.quality / QUALITY_STEPS, float(self._target.tune)]
+            return torch.tensor(values, device=self._model.device).view(1, 2, 1, 1)
+        tunes = torch.tensor([self._target.tune], device=self._model.device)
+        return Conditions(quality=self._quality(window), tunes=tunes).planes()
+
+
+def _coded_file(model: LoadedModel, array: Pixels, options: EncodeOptions, *, check: Check) -> bytes:
+    height, width, channels = array.shape
+    target = settle(options, model.config, height=height, width=width)
+    header = Header(
+        width=width,
+        height=height,
+        profile=model.config.profile,
+        tile=options.tile,
+        model_id=bytes.fromhex(model.info.model_id),
+        quality=target.quality,
+        tune=TUNES[target.tune],
+        alpha=channels == 4,
+        grey=_is_grey(array),
+        plane=target.offsets is not None,
+        lowest_level=model.config.lowest_level,
+    )
+    tiles = TileEncoder(model, array, target, tile=options.tile)
+    coded: dict[int, list[bytes]] = {}
+    for batch in tiles.batches():
+        coded |= zip(batch, tiles.encode(batch, check=check), strict=True)
+    order = range(header.grid.count)
+    sections = [[coded[index][0] for index in order]]
+    if header.plane:
+        sections.insert(0, [tiles.plane(index) for index in order])
+    if header.alpha:
+        sections.append([lossless.pack(_cut(array, header.grid.box(index))[..., 3:]) for index in order])
+    payloads = [payload for section in sections for payload in section]
+    groups = max(len(own) for own in coded.values()) - 1
+    for group in range(1, groups + 1):
+        payloads += [coded[index][group] if group < len(coded[index]) else b"" for index in order]
+    last = max(index for index in order if len(coded[index]) > groups)
+    return pack(header, payloads[: len(payloads) - (header.grid.count - 1 - last)])
+
+
+def _lossless_file(array: Pixels, *, limit: int | None) -> bytes | None:
+    """The file of a picture as it is; None, and early, where it has `limit` bytes or more."""
+    height, width, channels = array.shape
+    header = Header(
+        width=width,
+        height=height,
+        profile="lossless",
+        tile=LOSSLESS_TILE,
+        alpha=channels == 4,
+        grey=_is_grey(array),
+    )
+    payloads, left = [], limit
+    for index in range(header.grid.count):
+        part = _cut(array, header.grid.box(index))
+        payload = lossless.pack(part) if left is None else lossless.pack_below(part, limit=left)
+        if payload is None:
+            return None
+        payloads.append(payload)
+        left = None if left is None else left - len(payload)
+    file = pack(header, payloads)
+    return file if limit is None or len(file) < limit else None
+
+
+def _is_grey(array: Pixels) -> bool:
+    return bool((array[..., 0] == array[..., 1]).all() and (array[..., 0] == array[..., 2]).all())
+
+
+def _cut(array: Pixels, box: Box) -> Pixels:
+    part: Pixels = array[box.top : box.bottom, box.left : box.right]
+    return part
+
+
+def _part(values: Tensor, box: Box, window: Box, stride: int) -> Tensor:
+    """What belongs to a box of values that belong to a window, at `stride` pixels for one place."""
+    top, left = (box.top - window.top) // stride, (box.left - window.left) // stride
+    return values[:, :, top : top + box.height // stride, left : left + box.width // stride]

@@ -1,0 +1,77 @@
+"""What is asked of an encoding or a decoding: one frozen value each, from the route or command line to the codec."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.config import MAX_GROUPS, TUNES, Tune
+from model.container.header import DEFAULT_TILE
+from model.errors import ParameterError
+from model.types import Region
+
+DEFAULT_QUALITY = 50.0
+PLANE_CELL = 64  # pixels between two values of a quality plane
+PLANE_STEPS = 64  # of a plane's values from one end of the quality axis to the other
+Offsets = NDArray[np.int8]
+_TILES = tuple(2**k for k in range(8, 14))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class EncodeOptions:
+    """How a picture is to be encoded.
+
+    Attributes:
+        quality: 1 to 100; None means DEFAULT_QUALITY, or nothing where the checkpoint has one rate.
+        tune: what the file is made to be good at; None means the checkpoint's first.
+        plane: offsets from the quality, int8 [ceil(H / 64), ceil(W / 64)], in steps of 1 / 64 of the quality axis
+            (one step is about 11 % of the weight of errors); None where the quality is the same everywhere.
+        lossless: True keeps the picture as it is and goes with none of the above; None does so where that is
+            smaller than the coded picture; False never.
+        tile: side of the tiles in pixels, a power of two from 256 to 8192: smaller ones make small regions cheap
+            to decode and cost some bytes.
+    """
+
+    quality: float | None = None
+    tune: Tune | None = None
+    plane: Offsets | None = None
+    lossless: bool | None = None
+    tile: int = DEFAULT_TILE
+
+    def __post_init__(self) -> None:
+        """Raise ParameterError for what cannot be."""
+        if self.quality is not None and not 1 <= self.quality <= 100:
+            raise ParameterError(f"quality is 1 to 100, got {self.quality}")
+        if self.tune is not None and self.tune not in TUNES:
+            raise ParameterError(f"tune is one of {', '.join(TUNES)}, got {self.tune!r}")
+        chosen = (self.quality, self.tune, self.plane)
+        if self.lossless and any(each is not None for each in chosen):
+            raise ParameterError("a lossless file has neither quality nor tune nor plane")
+        if self.tile not in _TILES:
+            raise ParameterError(f"tile is one of {_TILES}, got {self.tile}")
+        if self.plane is not None and (self.plane.dtype != np.int8 or self.plane.ndim != 2):
+            raise ParameterError(f"a plane is int8 HxW, got {self.plane.dtype} {self.plane.shape}")
+        if self.plane is not None and np.abs(self.plane.astype(int)).max(initial=0) > PLANE_STEPS:
+            raise ParameterError(f"a plane's offsets are -{PLANE_STEPS} to {PLANE_STEPS}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeOptions:
+    """How a file is to be decoded.
+
+    Attributes:
+        region: the part of the picture that is wanted; None for all. Only the tiles that it needs are decoded, and
+            its pixels are those of a whole decoding.
+        groups: of how many channel groups the codes are looked at, 1 and above; None for all. The first alone
+            make a quick preview.
+        allow_truncated: whether a file that was cut in transfer is decoded as far as it goes.
+    """
+
+    region: Region | None = None
+    groups: int | None = None
+    allow_truncated: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise ParameterError for what cannot be."""
+        if self.groups is not None and not 1 <= self.groups <= MAX_GROUPS:
+            raise ParameterError(f"groups is 1 to {MAX_GROUPS}, got {self.groups}")

@@ -1,0 +1,57 @@
+"""From what a user asks of an encoding to what the codec is told."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from model.config import TUNES, CodecConfig, CwicConfig
+from model.container.format import QUALITY_STEPS
+from model.entropy.tables import Ints
+from model.errors import ParameterError
+from model.options import DEFAULT_QUALITY, PLANE_CELL, PLANE_STEPS, EncodeOptions, Offsets
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Target:
+    """What an encoding or a decoding runs at.
+
+    Attributes:
+        quality: position on the quality axis, 0 to QUALITY_STEPS.
+        tune: index of `TUNES`.
+        offsets: of the quality plane, int8 [ceil(H / 64), ceil(W / 64)]; None where there is none.
+    """
+
+    quality: int
+    tune: int
+    offsets: Offsets | None = None
+
+
+def settle(options: EncodeOptions, config: CodecConfig, *, height: int, width: int) -> Target:
+    """The target of a picture's encoding; raises ParameterError for what this checkpoint does not have."""
+    if not isinstance(config, CwicConfig):
+        chosen = (options.quality, options.tune, options.plane)
+        if any(each is not None for each in chosen):
+            raise ParameterError(
+                f"profile {config.profile} has one rate: there is no quality, tune or plane to choose"
+            )
+        return Target(quality=0, tune=0)
+    tune = options.tune or config.tunes[0]
+    if tune not in config.tunes:
+        raise ParameterError(f"this checkpoint was trained for {', '.join(config.tunes)}, not for {tune!r}")
+    quality = DEFAULT_QUALITY if options.quality is None else options.quality
+    cells = (-(-height // PLANE_CELL), -(-width // PLANE_CELL))
+    if options.plane is not None and options.plane.shape != cells:
+        raise ParameterError(
+            f"the plane of {height}x{width} pixels has {cells} values, one for {PLANE_CELL} pixels, "
+            f"got {options.plane.shape}"
+        )
+    position = round((quality - 1) / 99 * QUALITY_STEPS)
+    plane = options.plane if options.plane is not None and options.plane.any() else None
+    return Target(quality=position, tune=TUNES.index(tune), offsets=plane)
+
+
+def positions(quality: int, offsets: Ints | Offsets, *, cells: int) -> Ints:
+    """Positions on the quality axis at the map's resolution, [h * cells, w * cells], of offsets [h, w]."""
+    at = quality + offsets.astype(np.int32) * (QUALITY_STEPS // PLANE_STEPS)
+    fine: Ints = np.clip(at, 0, QUALITY_STEPS).repeat(cells, 0).repeat(cells, 1)
+    return fine
