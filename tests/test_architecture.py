@@ -36,7 +36,7 @@ ORDER = {
         "files", "curves", "report", "plot",
     ),
     "training.recipes": ("base", "klt", "transform_start", "visual", "cwic", "cvpr2018"),
-    "training.run": ("calibrate", "validation", "state", "trainer"),
+    "training.run": ("calibrate", "validation", "muon", "optimisers", "precision", "state", "trainer"),
     "training.commands": (
         "arguments", "export", "train", "evaluate", "importance", "benchmark", "throughput",
     ),

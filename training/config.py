@@ -1,12 +1,14 @@
 """One training run's settings: a YAML file, read once, checked, never changed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+from pydantic_core import ErrorDetails
 
 from model.config import CodecConfig, CwicConfig, config_of
 from model.errors import CheckpointFormatError, ParameterError
@@ -14,9 +16,24 @@ from model.errors import CheckpointFormatError, ParameterError
 T = TypeVar("T")
 
 _RESERVED = ("state", "weights")  # files of a run, beside those that its stages give their names to
+_OPTIMISERS = {"cwic": "muon", "cvpr2018": "adam"}  # of the profiles, where a stage names none
+_LEARNING_RATES = {"muon": 2e-3, "adam": 3.5e-4}  # where a stage names none
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
-@dataclass(frozen=True, kw_only=True)
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+
+Whole = Annotated[int, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Several = Annotated[tuple[T, ...], BeforeValidator(_as_tuple)]
+"""One value or a list of them."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class Stage:
     """One stage of a run. Each starts from the averaged weights of the one before, with a new optimiser.
 
@@ -26,10 +43,18 @@ class Stage:
             `branches` (all else between pixels and codes), `codes` and `map` (their context models); profile
             `cvpr2018` has `encoder`, `importance`, `decoder`, `codes` and `map`.
         steps: length in optimiser steps; None for no limit in steps.
-        minutes: length in minutes of training, over all resumptions; None for no limit in time.
-        learning_rate: of Adam, at its highest; several values follow each other in equal parts of the stage.
-        final_learning_rate: at the end of the cosine that ends each of those parts, as a share; 1 for no cosine.
-        shares: learning rates of single parts, as shares of `learning_rate`; 1 for those not named.
+        minutes: length in minutes of training, over all resumptions; None for no limit in time. A stage with neither
+            has no end: it is trained until the command stops (`--minutes`, `--steps`, Ctrl-C), and again when it
+            comes back, until `--finish` goes on to the stage after it. Such a stage has a constant learning rate.
+        optimizer: `adam`, or `muon` for the kernels that are matrices [out, in k k] with sides of 16 and more, and
+            Adam for the rest and for `blocks`. Where a stage names none: `muon` for `cwic`, and for `cvpr2018`
+            `adam`, the paper's.
+        learning_rate: of the optimiser, at its highest; several values follow each other in equal parts of the
+            stage. Where a stage names none: 2e-3 for Muon, 3.5e-4 for Adam.
+        adam_learning_rate: of what Adam moves beside Muon, for the first value of `learning_rate`; it falls with it.
+        schedule: of each of those values: `cosine`, a fall at its end, or `constant`.
+        final_learning_rate: `cosine`: where it ends, as a share.
+        shares: learning rates of single parts, as shares of the two; 1 for those not named.
         warmup_steps: steps over which the learning rate rises from zero.
         noise_share: `cwic`: first part of the stage, as a share, in which noise stands for rounding in the rate.
         mask_mean: `cvpr2018`: share of the codes that the importance mask is to keep (the paper's rate threshold r,
@@ -43,51 +68,50 @@ class Stage:
     """
 
     name: str
-    parts: tuple[str, ...] = ()
-    steps: int | None = None
-    minutes: float | None = None
-    learning_rate: tuple[float, ...] = (3.5e-4,)
-    final_learning_rate: float = 0.02
-    shares: Mapping[str, float] = field(default_factory=dict)
-    warmup_steps: int = 200
-    noise_share: float = 0.0
-    mask_mean: tuple[float, ...] = ()
-    rate_weight: float | None = None
-    bit_weight: float = 0.02
-    map_weight: float = 1.0
+    parts: Several[str] = ()
+    steps: Whole | None = None
+    minutes: Positive | None = None
+    optimizer: Literal["adam", "muon"] = "adam"
+    learning_rate: Annotated[Several[Positive], Field(min_length=1)] = (3.5e-4,)
+    adam_learning_rate: Positive = 2e-4
+    schedule: Literal["constant", "cosine"] = "cosine"
+    final_learning_rate: Share = 0.02
+    shares: Mapping[str, Weight] = field(default_factory=dict)
+    warmup_steps: Annotated[int, Field(ge=0)] = 200
+    noise_share: Share = 0.0
+    mask_mean: Several[Share] = ()
+    rate_weight: Weight | None = None
+    bit_weight: Weight = 0.02
+    map_weight: Weight = 1.0
 
-    def __post_init__(self) -> None:
-        """Refuse what cannot work, with the numbers."""
-        name = self.name
-        _require(
-            self.steps is not None or self.minutes is not None,
-            f"stage {name!r} needs a length: steps, minutes or both",
-        )
-        _require(
-            name.isidentifier() and name not in _RESERVED,
-            f"a stage's name is letters, digits and underscores and not of {_RESERVED}, got {name!r}",
-        )
-        for key in ("steps", "minutes"):
-            value = getattr(self, key)
-            _require(value is None or value > 0, f"{key} is above 0, got {value}")
-        _require(
-            min(self.learning_rate, default=0) > 0, f"learning_rate is above 0, got {self.learning_rate}"
-        )
-        shares = ("noise_share", "final_learning_rate")
-        for key, value in [
-            *((n, getattr(self, n)) for n in shares),
-            *(("mask_mean", m) for m in self.mask_mean),
-        ]:
-            _require(0 <= value <= 1, f"{key} is 0 to 1, got {value}")
-        for key in ("rate_weight", "bit_weight", "map_weight", "warmup_steps"):
-            value = getattr(self, key)
-            _require(value is None or value >= 0, f"{key} is not negative, got {value}")
-        _require(
-            min(self.shares.values(), default=1) >= 0, f"shares are not negative, got {dict(self.shares)}"
-        )
+    @property
+    def endless(self) -> bool:
+        """Whether it has no length."""
+        return self.steps is None and self.minutes is None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if not self.name.isidentifier() or self.name in _RESERVED:
+            raise ValueError(
+                f"a stage's name is letters, digits and underscores and not of {_RESERVED}, got {self.name!r}"
+            )
+        parts_of_it = {
+            "schedule: cosine": self.schedule == "cosine",
+            "learning_rates that follow each other": len(self.learning_rate) > 1,
+            "values of mask_mean that follow each other": len(self.mask_mean) > 1,
+            "noise_share": self.noise_share > 0,
+            "rate_weight": self.rate_weight is not None,
+        }
+        needing = [what for what, needs in parts_of_it.items() if needs]
+        if self.endless and needing:
+            raise ValueError(
+                f"stage {self.name!r} needs a length (steps, minutes or both) for {', '.join(needing)}; "
+                "a stage without an end says schedule: constant"
+            )
+        return self
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class TrainConfig:
     """What to train, on what, for how long.
 
@@ -106,49 +130,44 @@ class TrainConfig:
         prefix_share: `cwic`: share of the crops that are coded as a file that was cut after some channel group.
         clip: largest norm of the gradient.
         ema: decay of the weights' moving average, which is what is exported.
-        bfloat16: whether the convolutions run in bfloat16; None decides by the hardware.
+        bfloat16: whether convolutions are computed in bfloat16; None measures at each start whether that is faster.
         seed: of weights, crops and qualities.
         log_every: steps between scalars.
         save_every: minutes between saved states.
         val_every: minutes between validations.
     """
 
-    train_files: tuple[str, ...]
-    val_files: tuple[str, ...]
+    train_files: Several[str]
+    val_files: Several[str]
     out: str
     export_to: str | None = None
     codec: CodecConfig = field(default_factory=CwicConfig)
     init_from: str | None = None
     stages: tuple[Stage, ...]
-    patch: int = 192
-    batch: int = 8
-    plane_share: float = 0.35
-    prefix_share: float = 0.1
-    clip: float = 1.0
-    ema: float = 0.999
+    patch: Annotated[int, Field(ge=16, multiple_of=16)] = 192
+    batch: Whole = 8
+    plane_share: Share = 0.35
+    prefix_share: Share = 0.1
+    clip: Positive = 1.0
+    ema: Share = 0.999
     bfloat16: bool | None = None
     seed: int = 0
-    log_every: int = 50
-    save_every: float = 5.0
-    val_every: float = 20.0
+    log_every: Whole = 50
+    save_every: Positive = 5.0
+    val_every: Positive = 20.0
 
-    def __post_init__(self) -> None:
-        """Refuse what cannot work, with the numbers."""
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
         names = [stage.name for stage in self.stages]
-        _require(
-            len(set(names)) == len(names) > 0, f"a run has stages, each with a name of its own, got {names}"
-        )
-        _require(self.patch >= 16 and not self.patch % 16, f"patch is a multiple of 16, got {self.patch}")
-        for key in ("batch", "clip", "log_every", "save_every", "val_every"):
-            _require(getattr(self, key) > 0, f"{key} is above 0, got {getattr(self, key)}")
-        for key in ("plane_share", "prefix_share", "ema"):
-            _require(0 <= getattr(self, key) <= 1, f"{key} is 0 to 1, got {getattr(self, key)}")
+        if not len(set(names)) == len(names) > 0:
+            raise ValueError(f"a run has stages, each with a name of its own, got {names}")
         least = self.codec.lowest_level / self.codec.levels
         for stage in self.stages:
-            _require(
-                min(stage.mask_mean, default=1) > least,
-                f"stage {stage.name!r}: a mask keeps {least:g} at least, mask_mean is {stage.mask_mean}",
-            )
+            if min(stage.mask_mean, default=1) <= least:
+                raise ValueError(
+                    f"stage {stage.name!r}: a mask keeps {least:g} at least, mask_mean is {stage.mask_mean}"
+                )
+        return self
 
 
 def read_config(path: Path, **overrides: Any) -> TrainConfig:
@@ -161,19 +180,13 @@ def read_config(path: Path, **overrides: Any) -> TrainConfig:
         values = _mapping(yaml.safe_load(path.read_text(encoding="utf-8")), "the file")
         values |= {key: value for key, value in overrides.items() if value is not None}
         codec = _mapping(values.pop("codec", None) or {}, "codec")
-        stages = values.pop("stages", None) or ()
-        made = _stages([_known(Stage, _mapping(stage, "a stage")) for stage in stages])
-        known = _known(TrainConfig, values)
-        return _made(
-            TrainConfig, known | {"codec": config_of(codec.pop("profile", "cwic"), **codec), "stages": made}
-        )
+        made = config_of(codec.pop("profile", "cwic"), **codec)
+        stages = _stages(_as_tuple(values.pop("stages", None) or []), made.profile)
+        return TypeAdapter(TrainConfig).validate_python({**values, "codec": made, "stages": stages})
+    except ValidationError as exc:
+        raise ParameterError(f"{path}: {'; '.join(map(_told, exc.errors()))}") from exc
     except (OSError, UnicodeError, yaml.YAMLError, TypeError, ParameterError, CheckpointFormatError) as exc:
         raise ParameterError(f"{path}: {exc}") from exc
-
-
-def _require(holds: bool, message: str) -> None:
-    if not holds:
-        raise ParameterError(message)
 
 
 def scheduled(values: tuple[float, ...], done: float) -> float:
@@ -181,22 +194,15 @@ def scheduled(values: tuple[float, ...], done: float) -> float:
     return values[min(int(done * len(values)), len(values) - 1)]
 
 
-def _stages(stages: list[dict[str, Any]]) -> tuple[Stage, ...]:
-    made: list[Stage] = []
-    for values in stages:
-        before = made[-1].mask_mean[-1:] if made else ()
-        made.append(_made(Stage, {"mask_mean": before, **values}))
-    return tuple(made)
-
-
-def _made(kind: type[T], values: dict[str, Any]) -> T:
-    """A dataclass of values that are converted to its types; raises ParameterError naming the key."""
-    try:
-        return TypeAdapter(kind).validate_python(values)
-    except ValidationError as exc:
-        first = exc.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise ParameterError(f"{key}: {first['msg']}, got {first['input']!r}") from exc
+def _stages(stages: tuple[Any, ...], profile: str) -> list[dict[str, Any]]:
+    """With what a stage does not name: the profile's, the optimiser's or that of the stage before."""
+    made: list[dict[str, Any]] = []
+    for stage in stages:
+        before = _as_tuple(made[-1]["mask_mean"])[-1:] if made else ()
+        values = {"optimizer": _OPTIMISERS[profile], "mask_mean": before, **_mapping(stage, "a stage")}
+        rate = _LEARNING_RATES.get(str(values["optimizer"]), 0)
+        made.append({"learning_rate": rate, **values})
+    return made
 
 
 def _mapping(value: Any, what: str) -> dict[str, Any]:
@@ -205,15 +211,13 @@ def _mapping(value: Any, what: str) -> dict[str, Any]:
     return dict(value)
 
 
-def _known(kind: type[Stage | TrainConfig], values: dict[str, Any]) -> dict[str, Any]:
-    """The values of a dataclass, with single values where it takes several; raises ParameterError."""
-    known = {each.name: str(each.type) for each in fields(kind)}
-    unknown = set(values) - set(known)
-    if unknown:
-        raise ParameterError(f"unknown keys: {', '.join(sorted(unknown))}")
-    several = {key for key in values if known[key].startswith("tuple")}
-    return {key: _as_tuple(value) if key in several else value for key, value in values.items()}
-
-
-def _as_tuple(value: Any) -> tuple[Any, ...]:
-    return tuple(value) if isinstance(value, list) else (value,)
+def _told(error: ErrorDetails) -> str:
+    """One thing that is wrong, with the key and the value."""
+    key = ".".join(map(str, error["loc"]))
+    if error["type"] == "value_error":  # one of ours, which names both
+        return str(error["ctx"]["error"])
+    if error["type"] == "unexpected_keyword_argument":
+        return f"unknown key: {key}"
+    if error["type"] == "missing":
+        return f"{key} is missing"
+    return f"{key}: {error['msg']}, got {error['input']!r}"

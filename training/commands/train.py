@@ -1,7 +1,8 @@
 """Train a checkpoint: `python -m training train --config FILE`. Continues a run that was stopped.
 
 Runs all stages of the file, one after the other, and exports the checkpoint that `export_to` names. On several GPUs
-or machines: `torchrun --nproc-per-node N -m training train --config FILE`; `batch` is that of each process.
+or machines: `torchrun --nproc-per-node N -m training train --config FILE`; `batch` is that of each process. A stage
+without a length is trained for as long as the command runs; `--finish` goes on to the stages after it.
 """
 
 import argparse
@@ -32,6 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="stop after so many minutes of training (loading and validation come on top); run again to go on",
     )
     parser.add_argument("--steps", type=int, help="stop after so many steps; run again to go on")
+    parser.add_argument(
+        "--finish",
+        action="store_true",
+        help="end a stage that has no length, and train the stages after it to the end of the run",
+    )
     parser.add_argument("--init-from", help="replaces the file's init_from")
     parser.add_argument("--out", help="replaces the file's out")
     parser.add_argument("--export-to", help="replaces the file's export_to")
@@ -54,7 +60,9 @@ def run(args: argparse.Namespace) -> int:
     team, own_device = join(args.device)
     device = resolve_device(own_device)
     pool = load_pool(config.train_files, patch=config.patch, device=device, progress=team.leads)
-    trainer = Trainer(config, pool, validation, device=device, team=team, compiled=args.compile)
+    trainer = Trainer(
+        config, pool, validation, device=device, team=team, compiled=args.compile, finish=args.finish
+    )
     if team.leads:
         _tell(trainer)
     trainer.train(minutes=args.minutes, steps=args.steps)
@@ -65,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _tell(trainer: Trainer) -> None:
-    """What is left out of the training pictures, and where a run goes on."""
+    """What is left out of the training pictures, where a run goes on, and its precision."""
     for what, files in (("cannot be read", trainer.pool.broken), ("are too small", trainer.pool.small)):
         if files:
             some = ", ".join(map(str, files[:_NAMED])) + (", ..." if len(files) > _NAMED else "")
@@ -73,3 +81,6 @@ def _tell(trainer: Trainer) -> None:
     if trainer.progress.step:
         where = "is finished" if trainer.finished else f"goes on in stage {trainer.stage.name}"
         sys.stderr.write(f"the run in {trainer.folder} {where}, after {trainer.progress.step} steps\n")
+    sys.stderr.write(f"precision: {trainer.precision.told}\n")
+    if trainer.done() == 0 and trainer.stage.endless and not trainer.finished:
+        sys.stderr.write(f"stage {trainer.stage.name} has no end: it can be stopped, and ended by --finish\n")

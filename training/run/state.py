@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from model.config import CodecConfig
 from model.errors import CheckpointFormatError
 from model.profiles.export import dequantise
+from training.run.optimisers import Optimisers
 
 STATE = "state.safetensors"
 WEIGHTS = "weights.safetensors"
@@ -31,7 +32,7 @@ class Progress:
         skipped: steps whose loss or gradient was not finite.
         memory: what the recipe carries from step to step.
         codec: config of the codec, as JSON.
-        stages: the run's stages, `NAME: PART, PART, ...`.
+        stages: the run's stages, `NAME: PART, PART, ...`, with ` by muon` where that is the optimiser.
     """
 
     stage: int = 0
@@ -46,20 +47,18 @@ class Progress:
 
 
 def save_state(
-    folder: Path, network: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+    folder: Path, network: nn.Module, ema: nn.Module, optimisers: Optimisers, progress: Progress
 ) -> None:
     """Write the whole state, and the averaged weights beside it."""
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
     tensors |= {f"ema.{name}": value for name, value in ema.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
+    for index, moments in optimisers.moments().items():
+        tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
     write_tensors(folder / STATE, tensors, progress)
     write_tensors(folder / WEIGHTS, dict(ema.state_dict()), progress)
 
 
-def restore(
-    tensors: dict[str, Tensor], network: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer
-) -> None:
+def restore(tensors: dict[str, Tensor], network: nn.Module, ema: nn.Module, optimisers: Optimisers) -> None:
     """Continue from what `save_state` wrote; raises CheckpointFormatError where it does not fit."""
     try:
         for prefix, module in (("network.", network), ("ema.", ema)):
@@ -73,7 +72,7 @@ def restore(
         if name.startswith("optimizer."):
             _, index, key = name.split(".")
             moments.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+    optimisers.remember(moments)
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], progress: Progress) -> None:

@@ -1,27 +1,28 @@
 """A training run: its stages one after the other, resumable at any moment."""
 
-import copy
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import PARAM_LIST, AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from model.checkpoints import resolve_dtype
 from model.config import Cvpr2018Config, CwicConfig
 from model.errors import CheckpointFormatError, CwicError, ParameterError
-from training.config import Stage, TrainConfig, scheduled
+from training.config import Stage, TrainConfig
 from training.data.pool import PicturePool
 from training.measure.metrics import psnr_of_mse
 from training.recipes.base import AnyNetwork, Outcome, Recipe, network_of
 from training.recipes.cvpr2018 import Cvpr2018Recipe
 from training.recipes.cwic import CwicRecipe
+from training.run.optimisers import learning_rate, optimisers_of
+from training.run.precision import Clock, choose_precision
 from training.run.state import STATE, Progress, read_tensors, read_weights, restore, save_state, write_tensors
 from training.run.validation import Validation
 from training.team import Team
@@ -74,8 +75,20 @@ class Trainer:
         device: torch.device,
         team: Team | None = None,
         compiled: bool = False,
+        finish: bool = False,
+        clock: Clock = time.perf_counter,
     ) -> None:
         """Start the run, or go on where its folder says that it stopped.
+
+        Args:
+            config: of the run.
+            pool: of pictures to train on.
+            validation: pictures to watch.
+            device: where the network is trained.
+            team: of all processes; this one alone if None.
+            compiled: whether the network goes through torch.compile.
+            finish: whether stages that have no end are over, so that the run goes on after them.
+            clock: seconds, from any start.
 
         Raises:
             CheckpointFormatError: the folder's state, or `init_from`, cannot be read or does not fit.
@@ -94,19 +107,34 @@ class Trainer:
         self._claim(resumed=bool(tensors))
         self.network = network_of(config.codec) if tensors else initial_network(config, self.recipe, pool)
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent from the stubs
-        self.ema = copy.deepcopy(self.network).requires_grad_(False)
-        dtype = resolve_dtype("auto", device)
-        self.bfloat16 = dtype == torch.bfloat16 if config.bfloat16 is None else config.bfloat16
-        self._compiled = compiled
+        self._average = AveragedModel(self.network, multi_avg_fn=_remembering(config.ema)).requires_grad_(
+            False
+        )
+        self.ema = cast(AnyNetwork, self._average.module)
+        self._compiled, self._finish, self._clock = compiled, finish, clock
+        self.precision = choose_precision(
+            config,
+            self.network,
+            recipe_of(config, dict(self.progress.memory)),
+            pool,
+            stage=self.stage,
+            device=device,
+            team=self.team,
+            clock=clock,
+        )
         self._begin_stage()
         if tensors:
-            restore(tensors, self.network, self.ema, self.optimizer)
+            restore(tensors, self.network, self.ema, self.optimisers)
         self.generator = torch.Generator().manual_seed(config.seed * 1_000_003 + self.progress.step)
 
     def _claim(self, *, resumed: bool) -> None:
         """Refuse a state that is not this run's: of another codec, past other stages, or not in all processes."""
         progress, codec = self.progress, self.config.codec.to_json()
-        stages = [f"{stage.name}: {', '.join(self.recipe.trained(stage))}" for stage in self.config.stages]
+        stages = [
+            f"{stage.name}: {', '.join(self.recipe.trained(stage))}"
+            + " by muon" * (stage.optimizer == "muon")
+            for stage in self.config.stages
+        ]
         begun = progress.stages[: progress.stage + 1]
         if resumed and (progress.codec != codec or begun != stages[: len(begun)]):
             raise ParameterError(
@@ -153,8 +181,10 @@ class Trainer:
                 writer.close()
 
     def done(self) -> float:
-        """The share of the stage that is behind, 0 to 1."""
+        """The share of the stage that is behind, 0 to 1; without a length 0, or 1 where the run is to finish."""
         stage, progress = self.stage, self.progress
+        if stage.endless:
+            return float(self._finish)
         by_step = progress.stage_step / stage.steps if stage.steps else 0.0
         by_time = progress.stage_seconds / (60 * stage.minutes) if stage.minutes else 0.0
         return min(1.0, max(by_step, by_time))
@@ -163,11 +193,11 @@ class Trainer:
         """Train to the end of the stage or to the limit; what each step gave."""
         skipped = 0
         while self.done() < 1 and not limit.reached(self.progress):
-            started = time.monotonic()
+            started = self._clock()
             outcome = self.step()
             skipped = 0 if outcome else skipped + 1
             self.progress.skipped += not outcome
-            seconds = self.team.agreed(time.monotonic() - started, self.device)
+            seconds = self.team.agreed(self._clock() - started, self.device)
             self.progress.seconds += seconds
             self.progress.stage_seconds += seconds
             if skipped > _MAX_SKIPPED_IN_A_ROW:
@@ -178,25 +208,24 @@ class Trainer:
     def step(self) -> Outcome | None:
         """One optimiser step; None, and nothing changed, where the gradient is not finite."""
         config, stage, done, team = self.config, self.stage, self.done(), self.team
-        for group in self.optimizer.param_groups:
+        for group in self.optimisers.param_groups:
             group["lr"] = group["share"] * learning_rate(stage, self.progress.stage_step, done)
         own = team.own(config.batch)
         crops = self.pool.crops(config.batch * team.size, config.patch, generator=self.generator, part=own)
         drawn = self.recipe.draw(config.batch * team.size, config.patch, self.generator)[own].to(self.device)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision.bfloat16):
             outcome = self.recipe.loss(
                 self._wrapped, crops.float() / 255, drawn, stage=stage, done=done, team=team
             )
-        self.optimizer.zero_grad()
+        self.optimisers.zero_grad()
         outcome.loss.backward()  # type: ignore[no-untyped-call]  # torch's own
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)  # equal in all processes
         if not torch.isfinite(norm):
             return None
-        self.optimizer.step()
+        self.optimisers.step()
         self.progress.step += 1
         self.progress.stage_step += 1
-        decay = min(config.ema, self.progress.stage_step / (self.progress.stage_step + _EMA_RAMP))
-        _average(self.ema, self.network, decay)
+        self._average.update_parameters(self.network)
         return outcome
 
     def _train_stage(self, limit: Limit, writer: SummaryWriter | None) -> None:
@@ -223,7 +252,8 @@ class Trainer:
             self._end_stage()
 
     def _begin_stage(self) -> None:
-        self.optimizer = _optimizer(self.network, self.recipe, self.stage)
+        self.optimisers = optimisers_of(self.network, self.recipe, self.stage)
+        self._average.n_averaged.fill_(self.progress.stage_step)
         wrapped = self.team.wrap(self.network, self.device)
         self._wrapped: nn.Module = wrapped
         if self._compiled:
@@ -244,7 +274,7 @@ class Trainer:
 
     def _save(self) -> None:
         if self.team.leads:
-            save_state(self.folder, self.network, self.ema, self.optimizer, self.progress)
+            save_state(self.folder, self.network, self.ema, self.optimisers, self.progress)
 
     def _validate(self, writer: SummaryWriter) -> None:
         self.validation.log(
@@ -257,7 +287,8 @@ class Trainer:
             "loss": outcome.loss,
             "stage": self.progress.stage,
             "skipped": self.progress.skipped,
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "learning_rate": self.optimisers.param_groups[0]["lr"],
+            "bfloat16": self.precision.bfloat16,
             "megapixels_per_second": self._megapixels_per_second(),
         }
         if "mse" in outcome.scalars:
@@ -268,23 +299,26 @@ class Trainer:
     def _state_of_affairs(self) -> str:
         """For the progress bar."""
         speed, left = self._megapixels_per_second(), self._seconds_left()
-        clock = "?" if left is None else tqdm.format_interval(left)
-        return f"stage {self.progress.stage + 1}/{len(self.config.stages)}, {speed:.3g} MP/s, {clock} left in all"
+        until = "no end" if left == math.inf else f"{tqdm.format_interval(left)} left in all"
+        dtype = "bfloat16" if self.precision.bfloat16 else "float32"
+        return (
+            f"stage {self.progress.stage + 1}/{len(self.config.stages)}, {dtype}, {speed:.3g} MP/s, {until}"
+        )
 
     def _megapixels_per_second(self) -> float:
         pixels = self.progress.stage_step * self.pixels_per_step
         return pixels / 1e6 / max(self.progress.stage_seconds, 1e-9)
 
-    def _seconds_left(self) -> float | None:
-        """Of training in all stages, by the speed of this one; None before its first step."""
-        if not self.progress.stage_step:
-            return None
-        each = self.progress.stage_seconds / self.progress.stage_step
+    def _seconds_left(self) -> float:
+        """Of training in all stages, by the speed of this one; infinite where a stage has no end."""
+        if any(stage.endless for stage in self.config.stages[self.progress.stage :]) and not self._finish:
+            return math.inf
+        each = self.progress.stage_seconds / max(self.progress.stage_step, 1)
         total = self.progress.stage_seconds * (1 / max(self.done(), 1e-9) - 1)
         for stage in self.config.stages[self.progress.stage + 1 :]:
             lengths = [60 * stage.minutes] if stage.minutes else []
             lengths += [each * stage.steps] if stage.steps else []
-            total += min(lengths)
+            total += min(lengths, default=0.0)
         return total
 
 
@@ -292,14 +326,6 @@ def _bar(name: str, *, shown: bool) -> "tqdm[Any]":
     """A progress bar of crops; in a log file it writes a line now and then."""
     seldom = 0.1 if sys.stderr.isatty() else _SECONDS_BETWEEN_LINES
     return tqdm(desc=name, unit="crop", file=sys.stderr, mininterval=seldom, disable=not shown)
-
-
-def learning_rate(stage: Stage, step: int, done: float) -> float:
-    """A linear rise, then the stage's values one after the other, each with a cosine at its end."""
-    values, floor = stage.learning_rate, stage.final_learning_rate
-    within = 1.0 if done >= 1 else done * len(values) % 1
-    cosine = floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * within))
-    return scheduled(values, done) * cosine * min(1.0, (step + 1) / max(stage.warmup_steps, 1))
 
 
 def initial_network(config: TrainConfig, recipe: Recipe, pool: PicturePool) -> AnyNetwork:
@@ -319,21 +345,12 @@ def initial_network(config: TrainConfig, recipe: Recipe, pool: PicturePool) -> A
     return network
 
 
-def _optimizer(network: AnyNetwork, recipe: Recipe, stage: Stage) -> torch.optim.Adam:
-    """Adam over the parts that the stage trains; all others are frozen."""
-    trained = recipe.trained(stage)
-    groups: dict[str, list[nn.Parameter]] = {part: [] for part in trained}
-    for name, parameter in network.named_parameters():
-        part = recipe.part_of(name)
-        parameter.requires_grad_(part in trained)
-        parameter.grad = None
-        if part in trained:
-            groups[part].append(parameter)
-    return torch.optim.Adam([{"params": groups[k], "share": stage.shares.get(k, 1.0)} for k in trained])
+def _remembering(decay: float) -> Callable[[PARAM_LIST, PARAM_LIST, Tensor | int], None]:
+    """An exponential average for AveragedModel that forgets its first steps: decay n / (n + 20) after n of them."""
 
+    def update(averages: PARAM_LIST, values: PARAM_LIST, count: Tensor | int) -> None:
+        steps = int(count) + 1
+        now = min(decay, steps / (steps + _EMA_RAMP))
+        get_ema_multi_avg_fn(now)(averages, values, count)  # type: ignore[no-untyped-call]  # torch's own
 
-@torch.no_grad()
-def _average(average: nn.Module, network: nn.Module, decay: float) -> None:
-    ours: list[Tensor] = [parameter.data for parameter in average.parameters()]
-    theirs: list[Tensor] = [parameter.data for parameter in network.parameters()]
-    torch._foreach_lerp_(ours, theirs, 1 - decay)
+    return update

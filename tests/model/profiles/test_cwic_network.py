@@ -45,7 +45,7 @@ def test_estimated_rates_are_those_of_real_files(tmp_path_factory: pytest.TempPa
         section.name: section.length * 8 / (256 * 320) for section in codec.read(file).info().sections
     }
     codes = sum(size for name, size in sections.items() if name.startswith("codes"))
-    assert codes == pytest.approx(float(output.code_bpp), rel=0.02)
+    assert codes == pytest.approx(float(output.code_bpp), rel=0.03)
     assert sections["map"] == pytest.approx(float(output.map_bpp), rel=0.05, abs=0.001)
     decoded = torch.from_numpy(codec.decode(file).copy()).permute(2, 0, 1) / 255
     assert (decoded - output.x_hat[0].clamp(0, 1)).abs().mean() < 0.01

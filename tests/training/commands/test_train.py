@@ -14,12 +14,12 @@ from model.errors import CheckpointFormatError, ParameterError
 from tests.conftest import picture
 from tests.training.training_fakes import run_settings
 from training.commands import export, train
-from training.config import Stage, read_config
+from training.config import read_config
 from training.data.pool import load_pool
 from training.recipes.cwic import random_quality
 from training.recipes.klt import block_samples, principal_components
 from training.run.state import STATE, WEIGHTS, read_tensors
-from training.run.trainer import DivergedError, Trainer, initial_network, learning_rate, recipe_of
+from training.run.trainer import DivergedError, Trainer, initial_network, recipe_of
 from training.run.validation import Validation, load_validation
 from training.team import Team
 
@@ -98,8 +98,10 @@ def test_a_run_trains_resumes_and_exports_a_working_codec(
     assert codec.decode(codec.encode(array)).shape == array.shape
 
 
-def test_training_lowers_the_loss(folder: Path) -> None:
-    config = read_config(write_config(folder, stage={"steps": 60, "learning_rate": 3e-3, "noise_share": 0.2}))
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_training_lowers_the_loss(folder: Path, optimizer: str) -> None:
+    rates: dict[str, object] = {"optimizer": optimizer, "learning_rate": 3e-3, "adam_learning_rate": 3e-3}
+    config = read_config(write_config(folder, stage={"steps": 60, "noise_share": 0.2, **rates}))
     pool = load_pool(config.train_files, patch=64)
     trainer = Trainer(config, pool, load_validation(config.val_files), device=torch.device("cpu"))
     losses = [float(outcome.loss.detach()) for outcome in trainer.steps()]
@@ -178,6 +180,12 @@ def test_the_state_of_another_run_is_refused(folder: Path, changes: dict[str, An
         run(train, "--config", str(write_config(folder, **changes)), "--device", "cpu")
 
 
+def test_the_state_of_another_optimiser_is_refused(folder: Path) -> None:
+    run(train, "--config", str(write_config(folder)), "--device", "cpu", "--minutes", "1e-9")
+    with pytest.raises(ParameterError, match=r"map by muon.*this one has .*map'"):
+        run(train, "--config", str(write_config(folder, stage={"optimizer": "adam"})), "--device", "cpu")
+
+
 def test_weights_of_another_codec_are_not_exported(folder: Path) -> None:
     run(train, "--config", str(write_config(folder, stage={"steps": 1})), "--device", "cpu")
     other = write_config(folder, codec={**CODEC, "kept": [4, 16]})
@@ -200,6 +208,97 @@ def test_a_finished_run_can_be_given_one_more_stage(folder: Path) -> None:
     run(train, "--config", str(write_config(folder, stages=[first, second])), "--device", "cpu")
     _, progress = read_tensors(folder / "run" / STATE)
     assert (progress.stage, progress.step) == (2, 3)
+
+
+FOREVER = [
+    {"name": "joint", "schedule": "constant", "warmup_steps": 0},
+    {"name": "anneal", "steps": 2, "warmup_steps": 0},
+]
+
+
+def test_a_stage_without_a_length_goes_on_until_it_is_finished(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write_config(folder, stages=FOREVER, export_to=str(folder / "end" / "mine"))
+    command = ("--config", str(config), "--device", "cpu")
+    for count in (3, 6):
+        assert run(train, *command, "--steps", "3") == 0
+        tensors, progress = read_tensors(folder / "run" / STATE)
+        assert (progress.stage, progress.step) == (0, count)
+    told = capsys.readouterr().err
+    assert "precision: float32\n" in told
+    assert "stage joint has no end" in told
+    assert "stage 1/2, float32, " in told
+    assert "MP/s, no end" in told
+    assert not (folder / "end").exists()
+    averages = {n: t for n, t in tensors.items() if n.startswith("ema.")}
+
+    assert run(train, *command, "--finish", "--steps", "0") == 0
+    ended, progress = read_tensors(folder / "run" / STATE)
+    assert (progress.stage, progress.step) == (1, 6)
+    assert all(torch.equal(ended[name.replace("ema.", "network.", 1)], averages[name]) for name in averages)
+    for _ in range(2):  # to finish twice ends no stage that has a length
+        assert run(train, *command, "--finish", "--steps", "1") == 0
+    assert read_tensors(folder / "run" / STATE)[1].stage == 2
+    assert {path.stem for path in (folder / "run").glob("*.safetensors")} == {
+        "joint",
+        "anneal",
+        "state",
+        "weights",
+    }
+    assert json.loads((folder / "end" / "mine.json").read_text())["training"]["steps"] == 8
+
+
+def test_the_averaged_weights_are_exported_at_any_moment_and_annealed_apart(folder: Path) -> None:
+    config = write_config(folder, stages=FOREVER)
+    run(train, "--config", str(config), "--device", "cpu", "--steps", "2")
+    weights, _ = read_tensors(folder / "run" / WEIGHTS)
+    state, before = read_tensors(folder / "run" / STATE)
+    assert all(torch.equal(weights[name], state[f"ema.{name}"]) for name in weights)
+    run(export, "--config", str(config), "--to", str(folder / "now" / "mine"))
+    assert load_codec("mine", model_dir=folder / "now").info.profile == "cwic"
+
+    start = str(folder / "run" / WEIGHTS)
+    apart = ("--init-from", start, "--out", str(folder / "apart"), "--finish")
+    assert run(train, "--config", str(config), "--device", "cpu", *apart) == 0
+    assert read_tensors(folder / "apart" / STATE)[1].step == 2
+    first, _ = read_tensors(folder / "apart" / "joint.safetensors")
+    assert all(torch.equal(first[name], weights[name]) for name in weights)
+    assert read_tensors(folder / "run" / STATE)[1] == before
+
+
+def test_the_average_forgets_its_first_steps(folder: Path) -> None:
+    config = read_config(write_config(folder, ema=0.9))
+    trainer = Trainer(
+        config, load_pool(config.train_files, patch=64), Validation(()), device=torch.device("cpu")
+    )
+    name = "transforms.analysis.head.weight"
+    expected = trainer.network.state_dict()[name].clone()
+    for step, _ in enumerate(trainer.steps()):
+        decay = 0.0 if step == 0 else (step + 1) / (step + 21)
+        expected.lerp_(trainer.network.state_dict()[name], 1 - decay)
+        assert torch.allclose(trainer.ema.state_dict()[name], expected, rtol=1e-5, atol=1e-8)
+    trainer.progress.stage_step = 10**6
+    trainer._begin_stage()
+    before = trainer.ema.state_dict()[name].clone()
+    assert trainer.step()
+    expected = before.lerp(trainer.network.state_dict()[name], 0.1)
+    assert torch.allclose(trainer.ema.state_dict()[name], expected, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_a_resumed_run_takes_exactly_the_steps_of_one_that_went_on(folder: Path, optimizer: str) -> None:
+    config = read_config(write_config(folder, stage={"steps": 50, "optimizer": optimizer}))
+    pool = load_pool(config.train_files, patch=64)
+    kept = Trainer(config, pool, load_validation(config.val_files), device=torch.device("cpu"))
+    kept.train(steps=3)
+    resumed = Trainer(config, pool, Validation(()), device=torch.device("cpu"))
+    for trainer in (kept, resumed):
+        trainer.generator = torch.Generator().manual_seed(7)
+        for _ in range(3):
+            assert trainer.step()
+    for ours, theirs in ((kept.network, resumed.network), (kept.ema, resumed.ema)):
+        assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
 
 
 def test_a_process_that_has_not_the_others_state_is_refused(folder: Path) -> None:
@@ -237,89 +336,3 @@ def test_quality_planes_are_constant_or_in_quarters() -> None:
     assert 0.4 < float(varied) < 0.6
     flat = random_quality(9, 12, plane_share=0.0, generator=torch.Generator())
     assert torch.equal(flat, flat[:, :, :1, :1].expand_as(flat))
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"stages": []}, "a run has stages"),
-        ({"stages": [{"name": "a", "steps": 1}] * 2}, "each with a name of its own"),
-        ({"stages": [{"name": "a"}]}, "steps, minutes or both"),
-        ({"stages": [{"name": "a", "minutes": 0}]}, "minutes is above 0, got 0"),
-        ({"stages": [{"name": "a", "steps": -1}]}, "steps is above 0, got -1"),
-        ({"stages": [{"name": "a", "steps": 1, "learning_rate": "fast"}]}, "learning_rate.0: .*, got 'fast'"),
-        ({"stages": [{"name": "a", "steps": 1.5}]}, "steps: .*, got 1.5"),
-        ({"stages": [{"name": 1, "steps": 1}]}, "name: .*, got 1"),
-        ({"stages": [{"name": "a", "steps": 1, "shares": [0.1]}]}, "shares: "),
-        ({"stages": [{"name": "a", "steps": 1, "mask_mean": 0.25}]}, "a mask keeps 0.25 at least"),
-        ({"stages": 3}, "int"),
-        ({"stages": [{"name": "a b", "steps": 1}]}, "letters, digits and underscores"),
-        ({"stages": [{"name": "weights", "steps": 1}]}, "not of .'state', 'weights'."),
-        ({"stages": [{"steps": 1}]}, "name"),
-        ({"stages": ["a"]}, "expected keys and values, got str"),
-        ({"stages": [{"name": "a", "steps": 1, "learning": 1}]}, "unknown keys: learning"),
-        ({"stages": [{"name": "a", "steps": 1, "learning_rate": [1e-3, 0]}]}, "learning_rate is above 0"),
-        ({"stages": [{"name": "a", "steps": 1, "mask_mean": [0.5, 2]}]}, "mask_mean is 0 to 1, got 2"),
-        ({"stages": [{"name": "a", "steps": 1, "shares": {"map": -1}}]}, "shares are not negative"),
-        ({"stages": [{"name": "a", "steps": 1, "rate_weight": -1}]}, "rate_weight is not negative"),
-        ({"patch": 100}, "multiple of 16"),
-        ({"batch": 0}, "batch is above 0, got 0"),
-        ({"ema": 1.5}, "ema is 0 to 1"),
-        ({"learning": 1}, "unknown keys: learning"),
-        ({"codec": {"channels": 9}}, "do not add up"),
-        ({"codec": {"profile": "other"}}, "unknown profile 'other'"),
-        ({"codec": {"profile": "cvpr2018", "trunk_width": 9}}, "trunk_width"),
-    ],
-)
-def test_bad_settings_are_refused_by_name(folder: Path, changes: dict[str, object], message: str) -> None:
-    path = write_config(folder, stage=None, **changes)
-    with pytest.raises(ParameterError, match=message) as caught:
-        read_config(path)
-    assert str(path) in str(caught.value)
-
-
-def test_a_file_that_is_no_text_is_refused_by_name(folder: Path) -> None:
-    path = folder / "binary.yml"
-    path.write_bytes(b"out: \xff")
-    with pytest.raises(ParameterError, match=r"binary\.yml"):
-        read_config(path)
-
-
-def test_numbers_that_yaml_takes_for_text_are_numbers(folder: Path) -> None:
-    path = write_config(folder)
-    path.write_text(path.read_text().replace("learning_rate: 0.001", "learning_rate: 1e-4"))
-    assert "1e-4" in path.read_text()
-    assert read_config(path).stages[0].learning_rate == (1e-4,)
-
-
-@pytest.mark.parametrize("stage", [{"parts": ["encoder"]}, {"shares": {"encoder": 0.5}}])
-def test_parts_of_another_profile_are_refused(folder: Path, stage: dict[str, object]) -> None:
-    path = write_config(folder, stage=stage)
-    with pytest.raises(ParameterError, match=r"joint: parts are of .*got \['encoder'\]"):
-        run(train, "--config", str(path))
-
-
-def test_a_stage_without_a_mask_mean_keeps_that_of_the_stage_before(folder: Path) -> None:
-    stages = [
-        {"name": "a", "steps": 1},
-        {"name": "b", "steps": 1, "mask_mean": [0.6, 0.4]},
-        {"name": "c", "steps": 1},
-    ]
-    config = read_config(write_config(folder, stages=stages))
-    assert [stage.mask_mean for stage in config.stages] == [(), (0.6, 0.4), (0.4,)]
-
-
-def test_learning_rates_follow_each_other_in_equal_parts() -> None:
-    stage = Stage(name="a", steps=1, learning_rate=(1.0, 0.1), final_learning_rate=0.5, warmup_steps=4)
-    late = 10**9
-    rates = [learning_rate(stage, late, done) for done in (0, 0.25, 0.49999, 0.5, 0.75, 1)]
-    assert rates == pytest.approx([1, 0.75, 0.5, 0.1, 0.075, 0.05], rel=1e-3)
-    assert [learning_rate(stage, step, 0.0) for step in range(5)] == [0.25, 0.5, 0.75, 1, 1]
-
-
-@pytest.mark.parametrize("name", ["cwic", "cvpr2018", "cvpr2018-tune"])
-def test_the_shipped_configurations_are_valid(name: str) -> None:
-    config = read_config(Path(train.__file__).parents[1] / "configs" / f"{name}.yml")
-    assert config.codec.profile == name.partition("-")[0]
-    recipe = recipe_of(config)
-    assert {part for stage in config.stages for part in (*stage.parts, *stage.shares)} <= set(recipe.parts)

@@ -147,16 +147,19 @@ def test_a_resumed_run_keeps_the_weight_of_the_rate_that_it_has_found(folder: Pa
     for _ in range(2):
         assert main(["train", "--config", str(config), "--device", "cpu", "--steps", "4"]) == 0
     gamma = scalars(folder / "run", "train/gamma")
+    assert scalars(folder / "run", "train/bfloat16") == [0.0] * len(gamma)
     _, progress = read_tensors(folder / "run" / STATE)
     assert len(gamma) == progress.step == 8
     assert gamma == sorted(gamma)  # the mask keeps far more than a fifth: gamma rises, and never starts again
     assert progress.memory["gamma"] > gamma[-1] > gamma[0] == 2.0
 
 
-def test_two_processes_train_as_one_with_the_double_batch(folder: Path) -> None:
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_two_processes_train_as_one_with_the_double_batch(folder: Path, optimizer: str) -> None:
+    common: dict[str, object] = {"optimizer": optimizer, "learning_rate": 1e-4}
     stages: list[dict[str, object]] = [
-        {"name": "masked", "parts": PIXELS, "steps": 6, "learning_rate": 1e-4, "mask_mean": 0.5},
-        {"name": "context", "parts": ["codes", "map"], "steps": 4, "learning_rate": 1e-4},
+        {"name": "masked", "parts": PIXELS, "steps": 6, "mask_mean": 0.5, **common},
+        {"name": "context", "parts": ["codes", "map"], "steps": 4, **common},
     ]
     both = write_config(folder, stages, out=str(folder / "both"), batch=2)
     one = write_config(folder, stages, out=str(folder / "one"), batch=4)
