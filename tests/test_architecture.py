@@ -32,7 +32,7 @@ ORDER = {
     "training": ("config", "team", "data", "measure", "recipes", "run", "commands", "__main__"),
     "training.data": ("pictures", "pool", "synthetic"),
     "training.measure": (
-        "metrics", "bd_rate", "pillow_codecs", "compressai_reference", "sheet", "memory",
+        "metrics", "bd_rate", "pillow_codecs", "compressai_reference", "sheet", "memory", "tiles",
         "files", "curves", "report", "plot",
     ),
     "training.recipes": ("base", "klt", "transform_start", "visual", "cwic", "cvpr2018"),

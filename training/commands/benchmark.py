@@ -2,7 +2,8 @@
 
 Both codecs run in this process, with the same threads, on the same pictures, in turns: whatever else the
 machine does hits both. Compressing is from a uint8 array to bytes, decompressing from bytes to a uint8 array.
-Medians over the pictures, of each picture's median over the rounds. `--memory` measures peak memory instead.
+Medians over the pictures, of each picture's median over the rounds. `--memory` measures peak memory, and `--tiles`
+what tiles cost in bytes and what they save where a region is decoded.
 """
 
 import argparse
@@ -21,13 +22,15 @@ from model.checkpoints import load_codec
 from model.errors import ParameterError
 from model.options import EncodeOptions
 from model.protocol import PictureCodec
-from model.types import Pixels
+from model.types import Limits, Pixels
 from training.commands.arguments import add_model_arguments, codec_of, pictures_in, quality
 from training.data.pictures import read_rgb
 from training.measure.compressai_reference import NAME, Hyperprior
 from training.measure.memory import MemoryUse, measure_memory
+from training.measure.tiles import TileUse, measure_tiles
 
-DEFAULT_QUALITY = 75.0  # 0.65 bpp on Kodak, the published rate of the hyperprior at its quality 5
+DEFAULT_QUALITY = 62.0  # 0.65 bpp on Kodak, the published rate of the hyperprior at its quality 5
+_LARGE = Limits(max_pixels=2**32)  # whatever one wants to measure
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS|FILE",
         help="measure peak memory on a synthetic picture of that many pixels, or on a picture file",
     )
+    parser.add_argument(
+        "--tiles", action="store_true", help="measure tile sizes on the pictures of FOLDER, not speed"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -79,16 +85,19 @@ def run(args: argparse.Namespace) -> int:
         CwicError: pictures, checkpoint or CompressAI are missing.
     """
     if args.folder is None and args.memory is None:
-        raise ParameterError("give a folder of pictures to measure speed, or --memory, or both")
+        raise ParameterError("give a folder of pictures to measure speed or --tiles, or --memory, or both")
     if args.threads:
         torch.set_num_threads(args.threads)
-    if args.folder:
+    if args.folder and args.tiles:
+        arrays = [read_rgb(path) for path in pictures_in(args.folder)]
+        sys.stdout.write(tile_table(measure_tiles(codec_of(args), arrays, quality=args.quality)))
+    elif args.folder:
         arrays = [read_rgb(path) for path in pictures_in(args.folder)]
         subjects = [subject_of(codec_of(args), args.quality), _hyperprior(args.device)]
         timings = time_all(subjects, arrays, rounds=args.rounds)
         sys.stdout.write(speed_table(timings, arrays, args.rounds, args.device))
     if args.memory:
-        load = partial(load_codec, args.model, model_dir=args.model_dir, device=args.device)
+        load = partial(load_codec, args.model, model_dir=args.model_dir, device=args.device, limits=_LARGE)
         sys.stdout.write(memory_table(measure_memory(load, args.memory, quality=args.quality)))
     return 0
 
@@ -155,6 +164,23 @@ def memory_table(use: MemoryUse) -> str:
             f"| {use.width}x{use.height}, {use.width * use.height / 1e6:.1f} megapixels | peak resident memory |",
             "|---|---|",
             *(f"| {step} | {size / 2**20:.0f} MiB |" for step, size in steps),
+            "",
+        ]
+    )
+
+
+def tile_table(rows: Sequence[TileUse]) -> str:
+    """Markdown: each tile size beside the last one."""
+    one = rows[-1]
+    return "\n".join(
+        [
+            "| tile | bytes | PSNR | decode the whole | decode 256x256 in the middle |",
+            "|---|---|---|---|---|",
+            *(
+                f"| {row.tile} | {100 * (row.size / one.size - 1):+.2f} % | {row.psnr - one.psnr:+.3f} dB "
+                f"| {1000 * row.whole:.0f} ms | {1000 * row.region:.0f} ms |"
+                for row in rows
+            ),
             "",
         ]
     )

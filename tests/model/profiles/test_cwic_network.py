@@ -155,3 +155,30 @@ def test_configs_that_cannot_work_are_refused(changes: dict[str, object]) -> Non
     with pytest.raises(CheckpointFormatError):
         CodecConfig.from_json(json.dumps(json.loads(TINY.to_json()) | changes))
     assert CodecConfig.from_json(TINY.to_json()) == TINY
+
+
+def test_groups_that_are_cut_off_cost_nothing_and_leave_the_predicted_means() -> None:
+    torch.manual_seed(0)
+    network = CwicNetwork(TINY)
+    for parameter in network.parameters():
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    x, conditions = batch()
+    twice = torch.cat([x, x]), torch.cat([conditions, conditions])
+    with torch.no_grad():
+        whole = network(*twice)
+        cut = network(*twice, groups=torch.tensor([3.0, 1.0]))
+    assert torch.equal(cut.code_bpp[0], whole.code_bpp[0])
+    assert torch.equal(cut.x_hat[0], whole.x_hat[0])
+    assert 0 < cut.code_bpp[1] < 0.9 * whole.code_bpp[1]
+    assert not torch.equal(cut.x_hat[1], whole.x_hat[1])
+    assert torch.equal(cut.levels, whole.levels)
+
+
+def test_each_tune_has_its_own_gains() -> None:
+    network = CwicNetwork(TINY)
+    with torch.no_grad():
+        network.transforms.log_gain[1] += 0.5
+    conditions = torch.zeros(2, 2, 1, 1)
+    conditions[1, 1] = 1
+    psnr, visual = network.transforms.gain(conditions)
+    assert torch.allclose(visual / psnr, torch.tensor(math.exp(0.5)))

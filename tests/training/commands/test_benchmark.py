@@ -1,21 +1,33 @@
 """training.commands.benchmark, training.measure.memory and the command line around them."""
 
 import importlib.util
+import itertools
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from model.codec import Codec
 from model.errors import ParameterError
+from model.options import EncodeOptions
 from model.types import Pixels
 from tests.training.training_fakes import JpegInABox, fail_to_load, noise, scene, write_png
 from training.__main__ import COMMANDS, main
 from training.commands import arguments
-from training.commands.benchmark import Subject, Timing, memory_table, speed_table, subject_of, time_all
+from training.commands.benchmark import (
+    Subject,
+    Timing,
+    memory_table,
+    speed_table,
+    subject_of,
+    tile_table,
+    time_all,
+)
 from training.data.pictures import read_rgb
 from training.measure.compressai_reference import Hyperprior
 from training.measure.memory import MemoryUse, measure_memory, synthetic_photo
+from training.measure.tiles import measure_tiles
 
 
 def test_codecs_are_timed_in_turns_and_the_first_round_does_not_count() -> None:
@@ -66,6 +78,21 @@ def test_memory_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
     use = measure_memory(JpegInABox, path, quality=50)
     assert (use.width, use.height) == (48, 32)
     assert 0 < use.loaded <= use.encoded <= use.decoded < 2 << 30
+
+
+def test_tile_sizes_are_measured_beside_one_piece(tiny_codec: Codec) -> None:
+    arrays = [scene(300, 420), scene(280, 270, seed=1)]
+    ticks = itertools.count()
+    small, one = measure_tiles(tiny_codec, arrays, quality=60, tiles=(256, 512), clock=lambda: next(ticks))
+    assert (small.tile, one.tile) == (256, 512)
+    sizes = [
+        sum(len(tiny_codec.encode(a, EncodeOptions(quality=60, tile=tile, lossless=False))) for a in arrays)
+        for tile in (256, 512)
+    ]
+    assert [small.size, one.size] == sizes
+    assert (small.whole, small.region) == (1, 1)
+    assert abs(small.psnr - one.psnr) < 1
+    assert tile_table([small, one]).splitlines()[-1] == "| 512 | +0.00 % | +0.000 dB | 1000 ms | 1000 ms |"
 
 
 def test_an_error_there_is_an_error_here() -> None:

@@ -1,0 +1,76 @@
+"""training.recipes.cwic and .visual: what a step draws, and what it is charged for."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.config import CwicConfig
+from model.profiles.cwic.network import CwicNetwork
+from tests.conftest import TINY, picture
+from tests.training.training_fakes import run_settings
+from training.config import Stage, TrainConfig
+from training.recipes.cwic import CwicRecipe
+from training.recipes.visual import visual_error
+from training.team import Team
+
+
+def recipe(folder: Path, codec: CwicConfig = TINY, **settings: float) -> CwicRecipe:
+    stage = Stage(name="joint", steps=1)
+    values = {**run_settings(folder), **settings, "stages": (stage,), "codec": codec}
+    return CwicRecipe(TrainConfig(**values), codec)  # type: ignore[arg-type]
+
+
+def draw(made: CwicRecipe, batch: int = 400) -> torch.Tensor:
+    return made.draw(batch, 64, torch.Generator().manual_seed(0))
+
+
+def test_qualities_vary_within_the_share_of_crops_that_was_asked_for(tmp_path: Path) -> None:
+    quality = draw(recipe(tmp_path, plane_share=0.3))[:, 0]
+    assert quality.min() >= 0
+    assert quality.max() <= 1
+    varied = (quality.amax((1, 2)) > quality.amin((1, 2))).float().mean()
+    assert float(varied) == pytest.approx(0.3, abs=0.08)
+
+
+def test_every_tune_that_is_trained_is_drawn_and_no_other(tmp_path: Path) -> None:
+    assert float(draw(recipe(tmp_path))[:, 1].mean()) == pytest.approx(0.5, abs=0.1)
+    assert not draw(recipe(tmp_path, replace(TINY, tunes=("psnr",))))[:, 1].any()
+
+
+def test_files_are_cut_within_the_share_that_was_asked_for(tmp_path: Path) -> None:
+    whole = len(TINY.groups)
+    groups = draw(recipe(tmp_path, prefix_share=0.5))[:, 2, 0, 0]
+    assert set(groups.tolist()) == set(map(float, range(1, whole + 1)))
+    assert float((groups < whole).float().mean()) == pytest.approx(0.5 * (whole - 1) / whole, abs=0.08)
+    assert (draw(recipe(tmp_path, prefix_share=0.0))[:, 2] == whole).all()
+
+
+def test_the_loss_is_finite_and_reaches_the_network(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    made, network = recipe(tmp_path), CwicNetwork(TINY)
+    x = torch.from_numpy(picture(64, 64)).permute(2, 0, 1)[None].float().expand(8, -1, -1, -1) / 255
+    outcome = made.loss(network, x, draw(made, 8), stage=Stage(name="joint", steps=1), done=0.5, team=Team())
+    outcome.loss.backward()  # type: ignore[no-untyped-call]  # torch's own
+    assert torch.isfinite(outcome.loss)
+    assert network.transforms.log_gain.grad is not None
+    assert (network.transforms.log_gain.grad.abs().amax(1) > 0).all()  # of both tunes
+
+
+def test_grey_differences_count_their_square_where_nothing_is_masked() -> None:
+    noise = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0)) * (46**0.5)
+    x = (0.5 + noise / 255).expand(1, 3, 64, 64)  # of the variance at which the weight is one
+    difference = torch.full((1, 3, 64, 64), 3.0)
+    assert float(visual_error(difference, x).mean()) == pytest.approx(9, rel=0.1)
+
+
+def test_errors_hide_in_texture_and_in_colour() -> None:
+    flat = torch.full((1, 3, 16, 16), 0.5)
+    texture = (0.5 + 0.2 * torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))).expand(
+        1, 3, 16, 16
+    )
+    grey = torch.full((1, 3, 16, 16), 2.0)
+    blue = torch.tensor([-0.228, -0.228, 2.0]).view(1, 3, 1, 1).expand(1, 3, 16, 16)  # of no luma
+    assert visual_error(grey, texture).mean() < 0.5 * visual_error(grey, flat).mean()
+    assert visual_error(blue, flat).mean() < 0.5 * visual_error(grey, flat).mean()
