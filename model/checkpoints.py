@@ -185,6 +185,7 @@ def _build(
             device=str(device),
             dtype=str(dtype).removeprefix("torch."),
             fixed_rate=config.fixed_rate,
+            tunes=config.tunes,
         )
         return Codec(config, tensors, info, limits=limits)
     except (torch.OutOfMemoryError, torch.AcceleratorError) as exc:

@@ -70,6 +70,11 @@ class CodecConfig:
         return (5, *(2 for _ in self.groups[1:]))
 
     @property
+    def tunes(self) -> tuple[str, ...]:
+        """Of `TUNES`, what the checkpoint was trained for, the default first; empty where there is no choice."""
+        return ()
+
+    @property
     def levels(self) -> int:
         """Of the importance map."""
         return len(self.kept)
@@ -149,7 +154,7 @@ class CwicConfig(CodecConfig):
     map_width: int = 48
     stem_width: int = 64
     trunk_width: int = 144
-    blocks: int = 3
+    blocks: int = 6
     code_limit: int = 1023
     lambda_min: float = 0.0005
     lambda_max: float = 0.5

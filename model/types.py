@@ -117,6 +117,7 @@ class ModelInfo:
         device: where it runs, `cpu` or `cuda:0`.
         dtype: of the pixel path, `float32` or `bfloat16`.
         fixed_rate: whether it has one rate, and no quality to choose.
+        tunes: what it was trained for, the default first; empty where there is nothing to choose.
     """
 
     name: str
@@ -128,3 +129,4 @@ class ModelInfo:
     device: str
     dtype: str
     fixed_rate: bool
+    tunes: tuple[str, ...] = ()

@@ -130,6 +130,7 @@ class ModelFacts(BaseModel):
     device: str = Field(examples=["cpu", "cuda:0"])
     dtype: str = Field(description="Of the pixel path.", examples=["float32"])
     fixed_rate: bool = Field(description="It has one rate: `quality` is refused.")
+    tunes: list[str] = Field(description="What it was trained for, the default first; empty: no choice.")
 
     @classmethod
     def of(cls, info: ModelInfo, *, default: bool) -> Self:
@@ -145,6 +146,7 @@ class ModelFacts(BaseModel):
             device=info.device,
             dtype=info.dtype,
             fixed_rate=info.fixed_rate,
+            tunes=list(info.tunes),
         )
 
 
