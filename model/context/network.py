@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from model.config import CodecConfig
 from model.context.passes import REACH, GroupSpec, group_specs, pass_grid
@@ -22,7 +23,7 @@ COARSE = 2  # steps of a code between two integers, as an input of the hidden la
 COARSE_LIMIT = 511  # the largest such input, in steps: beyond flat white at the highest quality
 LOG_SCALE_LIMIT = 6.0
 
-Coding = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Coding = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
@@ -60,42 +61,74 @@ class GroupContext(nn.Module):
             base = base + self.previous(code_features(previous))
         return base
 
-    def forward(self, base: Tensor, known: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log scale of the codes, each [B, size, H, W]; right for the pass after those seen.
+    def forward(self, base: Tensor, known: Tensor, seen: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log scale of the codes at some places, float32 [B, N, size]; right for the pass after those seen.
+
+        The wide layers run in the caller's precision; what becomes a mean or a scale runs in float32.
 
         Args:
             base: of `base`, [B, width, H, W].
             known: codes of earlier passes, zero elsewhere, [B, size, H, W].
             seen: 1 where a pass has been coded, [1, 1, H, W]; None of it in the first pass.
+            at: the places, [N], counted through the rows of the grid.
         """
         mean: Tensor | float = 0.0
         if self.local is not None and self.linear is not None and bool(seen.any()):
             base = base + self.local(code_features(known))
-            mean = self.linear(torch.cat([known, seen.expand(len(known), -1, -1, -1)], 1))
-        offset, log_scale = self.out(torch.relu(self.hidden(torch.relu(base)))).split(self.spec.size, 1)
-        exact = mean + offset
-        stepped = straight_through((exact * FRACTIONS + 0.5).floor() / FRACTIONS, exact)
-        return stepped, log_scale.clamp(-LOG_SCALE_LIMIT, LOG_SCALE_LIMIT)
+            with _float32(base):
+                mean = _rows(self.linear(torch.cat([known, seen.expand(len(known), -1, -1, -1)], 1)))[:, at]
+        here = _rows(base) if self.spec.passes == 1 else _rows(base)[:, at]
+        hidden = torch.relu(_product(self.hidden, torch.relu(here)))
+        with _float32(base):
+            offset, log_scale = torch.split(_product(self.out, hidden.float()), self.spec.size, 2)
+            exact = mean + offset
+            stepped = straight_through((exact * FRACTIONS + 0.5).floor() / FRACTIONS, exact)
+            return stepped, log_scale.clamp(-LOG_SCALE_LIMIT, LOG_SCALE_LIMIT)
 
     def walk(self, base: Tensor, coding: Coding) -> tuple[Tensor, Tensor]:
         """Code the group pass by pass, each predicted from the passes before.
 
         Args:
             base: of `base`, [B, width, H, W].
-            coding: from a pass's mean and log scale, each [B, size, H, W], to the codes as later passes see them,
-                0 where masked, and to what they cost, of the same shape; only the pass's own places count.
+            coding: from the places of a pass, [N], with their mean and log scale, [B, N, size], to the codes as later
+                passes see them, 0 where masked, and to what they cost, of the same shape.
 
         Returns:
-            The codes and their costs, each [B, size, H, W].
+            The codes and their costs, each float32 [B, size, H, W].
         """
-        shape = (len(base), self.spec.size, *base.shape[2:])
-        grid = pass_grid(self.spec.pattern, *shape[2:], device=base.device)[None, None]
-        codes = costs = base.new_zeros(shape)
+        batch, _, height, width = base.shape
+        grid = pass_grid(self.spec.pattern, height, width, device=base.device)
+        codes = costs = torch.zeros(batch, height * width, self.spec.size, device=base.device)
         for step in range(self.spec.passes):
-            now = (grid == step).to(base.dtype)
-            found, cost = coding(*self(base, codes, (grid < step).to(base.dtype)))
-            codes, costs = codes + now * found, costs + now * cost
-        return codes, costs
+            at = torch.nonzero((grid == step).flatten())[:, 0]
+            seen = (grid < step).to(codes.dtype)[None, None]
+            prediction = self(base, _planes(codes, height), seen, at)
+            with _float32(base):
+                found, cost = coding(at, *prediction)
+            codes, costs = codes.index_copy(1, at, found), costs.index_copy(1, at, cost)
+        return _planes(codes, height), _planes(costs, height)
+
+
+def rows_at(planes: Tensor, at: Tensor) -> Tensor:
+    """Planes [B, C, H, W] at some places of their grid, [B, N, C]."""
+    return _rows(planes)[:, at]
+
+
+def _rows(planes: Tensor) -> Tensor:
+    return planes.flatten(2).transpose(1, 2)  # [B, H * W, C]
+
+
+def _planes(rows: Tensor, height: int) -> Tensor:
+    return rows.transpose(1, 2).reshape(len(rows), rows.shape[2], height, -1)  # [B, C, H, W]
+
+
+def _product(layer: nn.Conv2d, rows: Tensor) -> Tensor:
+    """A 1x1 convolution of rows [B, N, C]."""
+    return functional.linear(rows, layer.weight[:, :, 0, 0], layer.bias)
+
+
+def _float32(like: Tensor) -> torch.autocast:
+    return torch.autocast(like.device.type, enabled=False)
 
 
 class ContextModel(nn.Module):

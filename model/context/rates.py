@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from model.config import CodecConfig
-from model.context.network import GroupContext
+from model.context.network import GroupContext, rows_at
 
 _SCALE_MIN = 0.04
 _LIKELIHOOD_MIN = 1e-6
@@ -51,8 +51,9 @@ def map_bits(group: GroupContext, levels: Tensor, conditions: Tensor, config: Co
     low, high = config.lowest_level - config.level_centre, config.highest_level - config.level_centre
     values = levels - config.level_centre
 
-    def coding(mean: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
-        return values, logistic_bits(values, mean, log_scale, low=low, high=high)
+    def coding(at: Tensor, mean: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
+        here = rows_at(values, at)
+        return here, logistic_bits(here, mean, log_scale, low=low, high=high)
 
     _, bits = group.walk(group.base(conditions, values[:, :0]), coding)
     return bits.sum((1, 2, 3))

@@ -1,5 +1,7 @@
 """Counts of the decisions that real pictures need, to fit a checkpoint's probability tables to them."""
 
+import math
+import threading
 from collections.abc import Iterable
 
 import numpy as np
@@ -14,17 +16,23 @@ from model.types import Pixels
 
 
 class DecisionCounter:
-    """A sink that writes nothing and counts the answers to each decision of each set of tables."""
+    """A sink that writes nothing and counts the answers to each decision of each set of tables.
+
+    Tiles are coded in several threads, and all of them may share one.
+    """
 
     def __init__(self) -> None:
         self._counts: dict[SymbolTables, NDArray[np.int64]] = {}
+        self._lock = threading.Lock()
 
     def code_bits(self, bits: Bits | None, tables: SymbolTables, row: Index, column: Index) -> Bits:
         """Count decisions."""
         assert bits is not None
-        counts = self._counts.setdefault(tables, np.zeros((*tables.floats.shape, 2), np.int64))
-        cell = (np.asarray(row) * counts.shape[1] + column) * 2 + bits
-        counts += np.bincount(cell, minlength=counts.size).reshape(counts.shape)
+        shape = (*tables.floats.shape, 2)
+        cell = (np.asarray(row) * shape[1] + column) * 2 + bits
+        found = np.bincount(cell, minlength=math.prod(shape)).reshape(shape)
+        with self._lock:
+            self._counts[tables] = self._counts.get(tables, 0) + found
         return bits
 
     def code_bypass(self, bits: Bits | None, count: int) -> Bits:

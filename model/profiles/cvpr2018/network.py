@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from model.config import Cvpr2018Config
-from model.context.network import ContextModel, straight_through
+from model.context.network import ContextModel, rows_at, straight_through
 from model.context.rates import bernoulli_bits, map_bits
 from model.profiles.base import level_plane
 from model.profiles.cvpr2018.operators import binarize, importance_mask, quantize_importance
@@ -89,5 +89,7 @@ class Cvpr2018Network(nn.Module):
         return total
 
 
-def _priced(bits: Tensor, codes: Tensor, mean: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
-    return codes, bernoulli_bits(bits, mean, log_scale)
+def _priced(
+    bits: Tensor, codes: Tensor, at: Tensor, mean: Tensor, log_scale: Tensor
+) -> tuple[Tensor, Tensor]:
+    return rows_at(codes, at), bernoulli_bits(rows_at(bits, at), mean, log_scale)

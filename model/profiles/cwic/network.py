@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from model.config import CwicConfig
-from model.context.network import ContextModel, straight_through
+from model.context.network import ContextModel, rows_at, straight_through
 from model.context.quantise import rdo_quantise
 from model.context.rates import logistic_bits, map_bits
 from model.profiles.base import level_plane
@@ -60,11 +60,9 @@ class CwicNetwork(nn.Module):
             fine_levels = at_codes(levels)
             mask = self._mask(fine_levels)
             context = torch.cat([level_plane(fine_levels, config), fine], 1).detach()
-            weight = distortion_weight(config, transforms.log_gain)[fine[:, 1, 0, 0].long(), :, None, None]
-            codes, code_bits = self._code(
-                y * gain, mask, context, weight.detach(), noise=noise, groups=groups
-            )
+            weight = distortion_weight(config, transforms.log_gain)[fine[:, 1, 0, 0].long()].detach()
             level_bits = map_bits(self.context.map, levels.detach(), conditions, config)
+        codes, code_bits = self._code(y * gain, mask, context, weight, noise=noise, groups=groups)
         x_hat = transforms.synthesis(codes / gain, level_plane(fine_levels, config), fine)
         pixels = x.shape[2] * x.shape[3]
         return CwicOutput(x_hat, code_bits / pixels, level_bits / pixels, levels.detach())
@@ -89,15 +87,13 @@ class CwicNetwork(nn.Module):
         noise: bool,
         groups: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """Quantise and price all groups pass by pass: codes [B, channels, h, w], bits [B]."""
+        """Quantise and price all groups pass by pass: codes [B, channels, h, w], bits [B]; weights [B, channels]."""
         done = y[:, :0]
         bits = y.new_zeros(len(y))
         for k, group in enumerate(self.context.groups()):
             own = slice(group.spec.start, group.spec.start + group.spec.size)
-            there = (
-                y.new_ones(len(y), 1, 1, 1) if groups is None else (groups > k).to(y.dtype).view(-1, 1, 1, 1)
-            )
-            coding = partial(_coded, y[:, own], mask[:, own], weight[:, own], there, noise=noise)
+            there = y.new_ones(len(y)) if groups is None else (groups > k).to(y.dtype)
+            coding = partial(_coded, y[:, own], mask[:, own], weight[:, None, own], there, noise=noise)
             codes, costs = group.walk(group.base(context, done), coding)
             done = torch.cat([done, codes], 1)
             bits = bits + costs.sum((1, 2, 3))
@@ -105,11 +101,20 @@ class CwicNetwork(nn.Module):
 
 
 def _coded(
-    y: Tensor, mask: Tensor, weight: Tensor, there: Tensor, mean: Tensor, log_scale: Tensor, *, noise: bool
+    y: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    there: Tensor,
+    at: Tensor,
+    mean: Tensor,
+    log_scale: Tensor,
+    *,
+    noise: bool,
 ) -> tuple[Tensor, Tensor]:
     """Codes, 0 where masked, and their bits: the predicted mean plus a whole residual, 0 where it is not there."""
-    residual = y - mean
+    here, kept, there = rows_at(y, at), rows_at(mask, at), there.view(-1, 1, 1)
+    residual = here - mean
     whole = rdo_quantise(residual, lambda values: logistic_bits(values, 0.0, log_scale), weight)
-    priced = residual + torch.rand_like(y) - 0.5 if noise else straight_through(whole, residual)
-    codes = straight_through(whole * there + mean, mean + (y - mean) * there)
-    return codes * mask, logistic_bits(priced, 0.0, log_scale) * mask * there
+    priced = residual + torch.rand_like(here) - 0.5 if noise else straight_through(whole, residual)
+    codes = straight_through(whole * there + mean, mean + (here - mean) * there)
+    return codes * kept, logistic_bits(priced, 0.0, log_scale) * kept * there

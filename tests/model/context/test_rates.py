@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from model.config import Cvpr2018Config
-from model.context.network import ContextModel
+from model.context.network import ContextModel, rows_at
 from model.context.passes import pass_grid
 from model.context.rates import bernoulli_bits, logistic_bits, map_bits, scale_of
 from model.entropy.range_coder import Encoder
@@ -83,8 +83,9 @@ def test_the_coder_writes_bits_at_their_estimated_cost() -> None:
     assert 8 * len(coder.finish()) == pytest.approx(float(estimated), rel=0.005)
 
 
-def coding(bits: Tensor, mean: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
-    return 2 * bits - 1, bernoulli_bits(bits, mean, log_scale)
+def coding(bits: Tensor, at: Tensor, mean: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
+    here = rows_at(bits, at)
+    return 2 * here - 1, bernoulli_bits(here, mean, log_scale)
 
 
 def test_every_symbol_is_predicted_from_the_passes_before_and_from_nothing_else() -> None:
