@@ -158,7 +158,7 @@ class CwicConfig(CodecConfig):
     code_limit: int = 1023
     lambda_min: float = 0.0005
     lambda_max: float = 0.5
-    rdo: float = 2.0
+    rdo: float = 1.5
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, with the numbers."""

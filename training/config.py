@@ -147,7 +147,7 @@ class TrainConfig:
     patch: Annotated[int, Field(ge=16, multiple_of=16)] = 192
     batch: Whole = 8
     plane_share: Share = 0.35
-    prefix_share: Share = 0.1
+    prefix_share: Share = 0.05
     clip: Positive = 1.0
     ema: Share = 0.999
     bfloat16: bool | None = None

@@ -15,6 +15,7 @@ from training.recipes.visual import visual_error
 from training.team import Team
 
 _LOSS_SCALE = 0.05  # brings the loss to the order of 1
+_LEAST = 1e-6  # of a distortion that is divided by
 
 
 class CwicRecipe:
@@ -63,7 +64,11 @@ class CwicRecipe:
     def loss(
         self, network: nn.Module, x: Tensor, drawn: Tensor, *, stage: Stage, done: float, team: Team
     ) -> Outcome:
-        """Each sample is divided by the square root of its lambda, so that low and high rates weigh alike."""
+        """Each sample is divided by the square root of its lambda, so that low and high rates weigh alike.
+
+        A file that was cut is far from what its lambda asks for: its distortion counts as much as its rate,
+        whatever it is, or such samples would drown the others.
+        """
         del team
         quality, tune, groups = torch.split(drawn, 1, 1)
         output = network(x, drawn[:, :2], noise=done < stage.noise_share, groups=groups[:, 0, 0, 0])
@@ -72,7 +77,10 @@ class CwicRecipe:
         seen = torch.lerp(error, visual_error(difference, x), tune[:, :, :1, :1])
         weight = lambda_at(self._codec, quality)
         distortion = (functional.avg_pool2d(seen, self._codec.map_stride) * weight).mean((1, 2, 3))
-        total = output.code_bpp + output.map_bpp + distortion
+        rate = output.code_bpp + output.map_bpp
+        cut = groups[:, 0, 0, 0] < len(self._codec.groups)
+        as_rate = rate.detach() * distortion / distortion.detach().clamp_min(_LEAST)
+        total = rate + torch.where(cut, as_rate, distortion)
         loss = (total / weight.mean((1, 2, 3)).sqrt()).mean() * _LOSS_SCALE
         scalars = {
             "mse": error.mean(),

@@ -58,6 +58,19 @@ def test_the_loss_is_finite_and_reaches_the_network(tmp_path: Path) -> None:
     assert (network.transforms.log_gain.grad.abs().amax(1) > 0).all()  # of both tunes
 
 
+def test_a_cut_files_distortion_counts_as_much_as_its_rate(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    made, network = recipe(tmp_path), CwicNetwork(TINY)
+    x = torch.from_numpy(picture(64, 64)).permute(2, 0, 1)[None].float() / 255
+    drawn = torch.zeros(1, 3, 4, 4)
+    drawn[:, 0], drawn[:, 2] = 1.0, 1.0
+    with torch.no_grad():
+        outcome = made.loss(network, x, drawn, stage=Stage(name="a", steps=1), done=0.5, team=Team())
+        output = network(x, drawn[:, :2], groups=torch.ones(1))
+    rate = output.code_bpp + output.map_bpp
+    assert float(outcome.loss) == pytest.approx(float(0.05 * 2 * rate / TINY.lambda_max**0.5), rel=1e-4)
+
+
 def test_grey_differences_count_their_square_where_nothing_is_masked() -> None:
     noise = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0)) * (46**0.5)
     x = (0.5 + noise / 255).expand(1, 3, 64, 64)  # of the variance at which the weight is one
