@@ -9,6 +9,7 @@ import safetensors.torch
 import torch
 from safetensors import safe_open
 
+from model import checkpoints
 from model.checkpoints import available, load_codec, save_checkpoint
 from model.config import CodecConfig
 from model.errors import (
@@ -145,3 +146,18 @@ def test_a_device_that_is_full_is_no_fault_of_the_checkpoint(
 def test_devices_that_do_not_exist_are_refused(tiny_dir: Path, device: str, error: type[CwicError]) -> None:
     with pytest.raises(error, match="device"):
         load_codec("tiny", model_dir=tiny_dir, device=device)
+
+
+@pytest.mark.parametrize(
+    ("float32", "bfloat16", "pays"), [(6.0, 1.0, True), (1.1, 1.0, False), (1.0, 9.0, False)]
+)
+def test_bfloat16_is_taken_where_it_is_clearly_faster(float32: float, bfloat16: float, pays: bool) -> None:
+    """A layer is timed five times in each precision, and the fastest of them counts."""
+    now, spent = 0.0, iter([*(2 * [float32] * 5), *(2 * [bfloat16] * 5)])
+
+    def clock() -> float:
+        nonlocal now
+        now += next(spent)
+        return now
+
+    assert checkpoints._bfloat16_pays.__wrapped__(clock) == pays
