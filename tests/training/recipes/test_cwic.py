@@ -71,19 +71,33 @@ def test_a_cut_files_distortion_counts_as_much_as_its_rate(tmp_path: Path) -> No
     assert float(outcome.loss) == pytest.approx(float(0.05 * 2 * rate / TINY.lambda_max**0.5), rel=1e-4)
 
 
-def test_grey_differences_count_their_square_where_nothing_is_masked() -> None:
-    noise = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0)) * (46**0.5)
-    x = (0.5 + noise / 255).expand(1, 3, 64, 64)  # of the variance at which the weight is one
-    difference = torch.full((1, 3, 64, 64), 3.0)
-    assert float(visual_error(difference, x).mean()) == pytest.approx(9, rel=0.1)
+def noise(seed: int, *, size: float) -> torch.Tensor:
+    """Grey, of that standard deviation, and with no mean in any cell, [1, 1, 64, 64]."""
+    made = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(seed)) * size
+    return made - torch.nn.functional.avg_pool2d(made, 16).repeat_interleave(16, 2).repeat_interleave(16, 3)
+
+
+def test_grey_noise_counts_its_square_where_nothing_is_masked() -> None:
+    x = (0.5 + noise(0, size=46**0.5) / 255).expand(
+        1, 3, 64, 64
+    )  # of the variance at which the weight is one
+    difference = noise(1, size=3.0).expand(1, 3, 64, 64)
+    assert float(visual_error(difference, x).mean()) == pytest.approx(
+        float(difference.square().mean()), rel=0.1
+    )
 
 
 def test_errors_hide_in_texture_and_in_colour() -> None:
-    flat = torch.full((1, 3, 16, 16), 0.5)
-    texture = (0.5 + 0.2 * torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))).expand(
-        1, 3, 16, 16
-    )
-    grey = torch.full((1, 3, 16, 16), 2.0)
-    blue = torch.tensor([-0.228, -0.228, 2.0]).view(1, 3, 1, 1).expand(1, 3, 16, 16)  # of no luma
+    flat = torch.full((1, 3, 64, 64), 0.5)
+    texture = (0.5 + noise(0, size=0.2)).expand(1, 3, 64, 64)
+    grey = noise(1, size=3.0).expand(1, 3, 64, 64)
+    blue = grey * torch.tensor([-0.128, -0.128, 1.0]).view(1, 3, 1, 1)  # of no luma
     assert visual_error(grey, texture).mean() < 0.5 * visual_error(grey, flat).mean()
     assert visual_error(blue, flat).mean() < 0.5 * visual_error(grey, flat).mean()
+
+
+def test_a_tint_counts_more_than_noise_of_its_size() -> None:
+    flat = torch.full((1, 3, 64, 64), 0.5)
+    tint = torch.tensor([2.0, -2.0, 0.0]).view(1, 3, 1, 1).expand(1, 3, 64, 64)
+    grain = tint * noise(1, size=1.0)
+    assert visual_error(tint, flat).mean() > 3 * visual_error(grain, flat).mean()
