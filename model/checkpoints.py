@@ -21,7 +21,6 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from torch.nn import functional
 
 from model.codec import Codec
 from model.config import CodecConfig
@@ -35,6 +34,7 @@ from model.errors import (
     SelfTestError,
 )
 from model.options import EncodeOptions
+from model.profiles.layers import ResidualBlock
 from model.types import Limits, ModelInfo, Pixels
 
 DEFAULT_MODEL_DIR = Path(__file__).parent / "weights"
@@ -116,7 +116,7 @@ def save_checkpoint(
         **card,
     }
     weights_path.write_bytes(data)
-    path.with_name(f"{path.name}.json").write_text(json.dumps(full, indent=2) + "\n")
+    path.with_name(f"{path.name}.json").write_text(json.dumps(full, indent=2, allow_nan=False) + "\n")
     return codec.info
 
 
@@ -158,23 +158,25 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 @cache
 def _bfloat16_pays(clock: Callable[[], float] = time.perf_counter) -> bool:
-    """Whether this CPU convolves clearly faster in bfloat16, by a layer of the transforms' size; some 20 ms, once.
+    """Whether this CPU is clearly faster in bfloat16, by a block of the transforms' size; some 30 ms, once.
 
     What a processor says of itself does not tell: AMX is several times as fast, AVX-512 with bfloat16 up to twice,
     and AVX2 slower.
     """
+    with torch.device("meta"):  # or its random weights would move the caller's random state
+        block = ResidualBlock(_PROBE_WIDTH)
+    block.to_empty(device="cpu").requires_grad_(False)
+    for parameter in block.parameters():
+        parameter.zero_()
     best = {}
     for dtype in (torch.float32, torch.bfloat16):
-        weight, x = (
-            torch.zeros(n, _PROBE_WIDTH, side, side, dtype=dtype).to(memory_format=torch.channels_last)
-            for n, side in ((_PROBE_WIDTH, 3), (1, 32))
-        )
+        layers = block.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent from the stubs
+        x = torch.zeros(1, _PROBE_WIDTH, 64, 64, dtype=dtype).to(memory_format=torch.channels_last)
         spent = []
-        with torch.inference_mode():
-            for _ in range(_PROBE_ROUNDS):
-                started = clock()
-                functional.conv2d(x, weight, padding=1)
-                spent.append(clock() - started)
+        for _ in range(_PROBE_ROUNDS):
+            started = clock()
+            layers(x)
+            spent.append(clock() - started)
         best[dtype] = min(spent)
     return best[torch.float32] > _CLEARLY * best[torch.bfloat16]
 

@@ -15,8 +15,8 @@ from model.entropy.tables import SymbolTables
 from model.errors import ParameterError, TruncatedFileError
 from model.loaded import LoadedModel
 from model.options import DecodeOptions, EncodeOptions
-from model.protocol import ALL_OF_IT, AS_IT_COMES
-from model.rate_control import settle
+from model.protocol import DEFAULT_DECODE_OPTIONS, DEFAULT_ENCODE_OPTIONS
+from model.rate_control import resolve_target
 from model.types import Check, Limits, ModelInfo, Pixels, unchecked
 
 
@@ -53,7 +53,7 @@ class Codec:
         return self._model.symbols.map_tables, self._model.symbols.code_tables
 
     def encode(
-        self, array: Pixels, options: EncodeOptions = AS_IT_COMES, *, check: Check = unchecked
+        self, array: Pixels, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS, *, check: Check = unchecked
     ) -> bytes:
         """A .cwic file of a picture, uint8 [H, W, 3] or [H, W, 4].
 
@@ -74,7 +74,11 @@ class Codec:
         return unpack(data, limits=self.limits, allow_truncated=allow_truncated)
 
     def decode(
-        self, file: bytes | Container, options: DecodeOptions = ALL_OF_IT, *, check: Check = unchecked
+        self,
+        file: bytes | Container,
+        options: DecodeOptions = DEFAULT_DECODE_OPTIONS,
+        *,
+        check: Check = unchecked,
     ) -> Pixels:
         """The picture of a .cwic file, or a region of it, uint8 [H, W, 3] or [H, W, 4].
 
@@ -88,7 +92,7 @@ class Codec:
     def importance_map(
         self,
         source: Pixels | bytes | Container,
-        options: EncodeOptions = AS_IT_COMES,
+        options: EncodeOptions = DEFAULT_ENCODE_OPTIONS,
         *,
         check: Check = unchecked,
     ) -> Pixels:
@@ -103,10 +107,10 @@ class Codec:
         if isinstance(source, np.ndarray):
             self._check_picture(source)
             height, width = source.shape[:2]
-            target = settle(options, self.config, height=height, width=width)
+            target = resolve_target(options, self.config, height=height, width=width)
             tiles: TileEncoder | TileDecoder = TileEncoder(self._model, source, target, tile=options.tile)
         else:
-            file = self._read(source, DecodeOptions(allow_truncated=True))
+            file = self._read(source, DEFAULT_DECODE_OPTIONS)
             height, width = file.header.height, file.header.width
             tiles = TileDecoder(self._model, file)
         out = np.empty((height, width), np.uint8)
@@ -123,12 +127,13 @@ class Codec:
 
         They are equal on every machine.
         """
-        tile = TileDecoder(self._model, self._read(file, ALL_OF_IT)).whole(check=unchecked)
+        container = file if isinstance(file, Container) else self.read(file)
+        tile = TileDecoder(self._model, container).whole(check=unchecked)
         return tile.levels[0].cpu(), tile.codes[0].cpu()
 
     def kept_codes(self, file: bytes | Container) -> int:
         """How many codes a file keeps under its mask: raw bits, where codes are binary. 0 for a lossless file."""
-        container = self._read(file, ALL_OF_IT)
+        container = self._read(file, DEFAULT_DECODE_OPTIONS)
         if container.header.lossless:
             return 0
         maps = TileDecoder(self._model, container).maps(check=unchecked)
@@ -137,14 +142,15 @@ class Codec:
     def write_to(self, sink: Callable[[], Sink], array: Pixels, options: EncodeOptions) -> None:
         """Code a picture into sinks of the caller's instead of a file; for calibration."""
         self._check_picture(array)
-        target = settle(options, self.config, height=array.shape[0], width=array.shape[1])
+        target = resolve_target(options, self.config, height=array.shape[0], width=array.shape[1])
         tiles = TileEncoder(self._model, array, target, tile=options.tile)
         for batch in tiles.batches():
             tiles.encode(batch, sink=sink, check=unchecked)
 
     def _read(self, file: bytes | Container, options: DecodeOptions) -> Container:
-        if isinstance(file, bytes):
-            return self.read(file, allow_truncated=options.allow_truncated)
+        if not isinstance(file, Container):
+            return self.read(bytes(file), allow_truncated=options.allow_truncated)
+        check_size(file.header.width, file.header.height, limits=self.limits)
         if file.truncated and not options.allow_truncated:
             raise TruncatedFileError(
                 "the file was cut in transfer; allow_truncated decodes it as far as it goes"

@@ -49,10 +49,7 @@ def decode_picture(model: LoadedModel, file: Container, options: DecodeOptions, 
                 alpha = lossless.unpack(_there(file, Section.ALPHA, index), (*size, 1))
                 samples = np.concatenate([samples, alpha], 2)
         both = box.intersection(region)
-        out[
-            both.top - region.top : both.bottom - region.top,
-            both.left - region.left : both.right - region.left,
-        ] = samples[both.top - box.top : both.bottom - box.top, both.left - box.left : both.right - box.left]
+        out[both.slices(region, 1)] = samples[both.slices(box, 1)]
     return out
 
 
@@ -119,7 +116,7 @@ class TileDecoder:
     def maps(self, *, check: Check) -> Iterator[tuple[int, Tensor]]:
         """Each tile with its levels, int64 [1, 1, rows, columns]; no codes are decoded."""
         with torch.inference_mode():
-            for batch in self._batches(list(range(self.grid.count))):
+            for batch in self.grid.batches(range(self.grid.count), self._model.symbols.parallel):
                 conditions = self._tile_conditions(batch)
                 yield from zip(
                     batch, torch.split(self._levels(batch, conditions, check=check), 1), strict=True
@@ -129,7 +126,7 @@ class TileDecoder:
         """What lies in a window, of the tiles that it touches; those that are missing are decoded."""
         touched = self.grid.touching(window)
         missing = [index for index in ahead if index not in self._tiles]
-        for batch in self._batches(missing):
+        for batch in self.grid.batches(missing, self._model.symbols.parallel):
             if not all(index in self._tiles for index in touched):
                 self._decode(batch, check=check)
         if touched == [0] and self.grid.box(0) == window:
@@ -142,8 +139,8 @@ class TileDecoder:
             for index in touched:
                 box = self.grid.box(index)
                 both = box.intersection(window)
-                rows, columns = _span(both, window, stride)
-                own_rows, own_columns = _span(both, box, stride)
+                rows, columns = both.slices(window, stride)
+                own_rows, own_columns = both.slices(box, stride)
                 whole[:, :, rows, columns] = self._tiles[index][field][:, :, own_rows, own_columns]
             parts.append(whole)
         return Tile(*parts)
@@ -164,20 +161,6 @@ class TileDecoder:
         later = [i for i in wanted if i > index]
         oldest = min(later, default=self.grid.count) - self.grid.columns - 1
         self._tiles = {i: tile for i, tile in self._tiles.items() if i >= oldest}
-
-    def _batches(self, tiles: list[int]) -> Iterator[list[int]]:
-        """Tiles of one size one after the other, as many as are decoded in parallel."""
-        batch: list[int] = []
-        for index in tiles:
-            box = self.grid.box(index)
-            other = self.grid.box(batch[0]) if batch else box
-            full = len(batch) == self._model.symbols.parallel
-            if batch and (full or (box.width, box.height) != (other.width, other.height)):
-                yield batch
-                batch = []
-            batch.append(index)
-        if batch:
-            yield batch
 
     def _decode(self, batch: list[int], *, check: Check) -> None:
         conditions = self._tile_conditions(batch)
@@ -248,9 +231,3 @@ def _there(file: Container, section: Section, index: int) -> bytes:
     payload = file.payload(section, index)
     assert payload is not None  # the container guarantees what no file can do without
     return payload
-
-
-def _span(part: Box, whole: Box, stride: int) -> tuple[slice, slice]:
-    """Rows and columns of a box within another, at `stride` pixels for one place."""
-    top, left = (part.top - whole.top) // stride, (part.left - whole.left) // stride
-    return slice(top, top + part.height // stride), slice(left, left + part.width // stride)

@@ -16,7 +16,7 @@ from model.entropy.range_coder import Encoder, Sink
 from model.entropy.tables import Ints
 from model.loaded import LoadedModel
 from model.options import PLANE_CELL, PLANE_STEPS, EncodeOptions
-from model.rate_control import Target, positions, settle
+from model.rate_control import Target, positions, resolve_target
 from model.tiling import Box, TileGrid
 from model.types import Check, Pixels
 
@@ -26,16 +26,15 @@ _MIN_CELLS = 2
 
 
 def encode_picture(model: LoadedModel, array: Pixels, options: EncodeOptions, *, check: Check) -> bytes:
-    """The smallest file of a picture, uint8 [H, W, 3] or [H, W, 4], that does what the options ask."""
+    """A file of a picture, uint8 [H, W, 3] or [H, W, 4], as the options ask; lossless where that is smaller."""
     if options.lossless:
-        file = _lossless_file(array, limit=None)
+        file = _lossless_file(array, limit=None, check=check)
         assert file is not None
         return file
     coded = _coded_file(model, array, options, check=check)
     if options.lossless is False:
         return coded
-    check()
-    return _lossless_file(array, limit=len(coded)) or coded
+    return _lossless_file(array, limit=len(coded), check=check) or coded
 
 
 class TileEncoder:
@@ -59,13 +58,8 @@ class TileEncoder:
 
     def batches(self) -> Iterator[list[int]]:
         """Tiles of one size, as many as are coded in parallel."""
-        sizes: dict[tuple[int, int], list[int]] = {}
-        for index in range(self.grid.count):
-            box = self.grid.box(index)
-            sizes.setdefault((box.width, box.height), []).append(index)
-        each = self._model.symbols.parallel
-        for tiles in sizes.values():
-            yield from (tiles[k : k + each] for k in range(0, len(tiles), each))
+        by_size = sorted(range(self.grid.count), key=lambda index: self.grid.box(index).size)
+        return self.grid.batches(by_size, self._model.symbols.parallel)
 
     @torch.inference_mode()
     def encode(
@@ -89,12 +83,15 @@ class TileEncoder:
         model, stride = self._model, self._model.config.map_stride
         box = self.grid.box(index)
         window = box.grown(model.transforms.analysis_margin, within=self.grid.bounds)
-        x = self._samples(window)
-        narrow = max(_MIN_CELLS * stride - window.width, 0)
+        x, conditions = self._samples(window), self._conditions(window)
+        narrow = max(_MIN_CELLS - window.width // stride, 0)
         if narrow:
-            x = functional.pad(x, (0, narrow, 0, 0), mode="replicate")
-        y, levels = model.transforms.analyse(x, self._conditions(window))
-        return _part(y, box, window, BLOCK), _part(levels, box, window, stride)
+            x = functional.pad(x, (0, narrow * stride, 0, 0), mode="replicate")
+            if self._positions is not None:
+                conditions = functional.pad(conditions, (0, narrow, 0, 0), mode="replicate")
+        y, levels = model.transforms.analyse(x, conditions)
+        (rows, columns), cells = box.slices(window, BLOCK), box.slices(window, stride)
+        return y[:, :, rows, columns], levels[:, :, cells[0], cells[1]]
 
     def maps(self, *, check: Check) -> Iterator[tuple[int, Tensor]]:
         """Each tile with its levels, int64 [1, 1, rows, columns]."""
@@ -127,10 +124,7 @@ class TileEncoder:
         if self._positions is None:
             shape = (1, 1, box.height // stride, box.width // stride)
             return torch.full(shape, self._target.quality, device=self._model.device)
-        rows, columns = (
-            slice(box.top // stride, box.bottom // stride),
-            slice(box.left // stride, box.right // stride),
-        )
+        rows, columns = box.slices(self.grid.bounds, stride)
         part = self._positions[rows, columns].astype(np.int64)
         return torch.from_numpy(part).to(self._model.device)[None, None]
 
@@ -145,7 +139,7 @@ class TileEncoder:
 
 def _coded_file(model: LoadedModel, array: Pixels, options: EncodeOptions, *, check: Check) -> bytes:
     height, width, channels = array.shape
-    target = settle(options, model.config, height=height, width=width)
+    target = resolve_target(options, model.config, height=height, width=width)
     header = Header(
         width=width,
         height=height,
@@ -168,7 +162,7 @@ def _coded_file(model: LoadedModel, array: Pixels, options: EncodeOptions, *, ch
     if header.plane:
         sections.insert(0, [tiles.plane(index) for index in order])
     if header.alpha:
-        sections.append([lossless.pack(_cut(array, header.grid.box(index))[..., 3:]) for index in order])
+        sections.append([_alpha(array, header.grid.box(index), check=check) for index in order])
     payloads = [payload for section in sections for payload in section]
     groups = max(len(own) for own in coded.values()) - 1
     for group in range(1, groups + 1):
@@ -177,7 +171,7 @@ def _coded_file(model: LoadedModel, array: Pixels, options: EncodeOptions, *, ch
     return pack(header, payloads[: len(payloads) - (header.grid.count - 1 - last)])
 
 
-def _lossless_file(array: Pixels, *, limit: int | None) -> bytes | None:
+def _lossless_file(array: Pixels, *, limit: int | None, check: Check) -> bytes | None:
     """The file of a picture as it is; None, and early, where it has `limit` bytes or more."""
     height, width, channels = array.shape
     header = Header(
@@ -190,6 +184,7 @@ def _lossless_file(array: Pixels, *, limit: int | None) -> bytes | None:
     )
     payloads, left = [], limit
     for index in range(header.grid.count):
+        check()
         part = _cut(array, header.grid.box(index))
         payload = lossless.pack(part) if left is None else lossless.pack_below(part, limit=left)
         if payload is None:
@@ -200,6 +195,11 @@ def _lossless_file(array: Pixels, *, limit: int | None) -> bytes | None:
     return file if limit is None or len(file) < limit else None
 
 
+def _alpha(array: Pixels, box: Box, *, check: Check) -> bytes:
+    check()
+    return lossless.pack(_cut(array, box)[..., 3:])
+
+
 def _is_grey(array: Pixels) -> bool:
     return bool((array[..., 0] == array[..., 1]).all() and (array[..., 0] == array[..., 2]).all())
 
@@ -207,9 +207,3 @@ def _is_grey(array: Pixels) -> bool:
 def _cut(array: Pixels, box: Box) -> Pixels:
     part: Pixels = array[box.top : box.bottom, box.left : box.right]
     return part
-
-
-def _part(values: Tensor, box: Box, window: Box, stride: int) -> Tensor:
-    """What belongs to a box of values that belong to a window, at `stride` pixels for one place."""
-    top, left = (box.top - window.top) // stride, (box.left - window.left) // stride
-    return values[:, :, top : top + box.height // stride, left : left + box.width // stride]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.config import MAX_GROUPS, TUNES, Tune
-from model.container.header import DEFAULT_TILE
+from model.container.header import DEFAULT_TILE, LARGEST_TILE
 from model.errors import ParameterError
 from model.types import Region
 
@@ -14,7 +14,7 @@ DEFAULT_QUALITY = 50.0
 PLANE_CELL = 64  # pixels between two values of a quality plane
 PLANE_STEPS = 64  # of a plane's values from one end of the quality axis to the other
 Offsets = NDArray[np.int8]
-_TILES = tuple(2**k for k in range(8, 14))
+TILES = tuple(2**k for k in range(8, LARGEST_TILE.bit_length()))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -28,8 +28,8 @@ class EncodeOptions:
             (one step is about 11 % of the weight of errors); None where the quality is the same everywhere.
         lossless: True keeps the picture as it is and goes with none of the above; None does so where that is
             smaller than the coded picture; False never.
-        tile: side of the tiles in pixels, a power of two from 256 to 8192: smaller ones make small regions cheap
-            to decode and cost some bytes.
+        tile: side of a coded picture's tiles in pixels, one of `TILES`: smaller ones make small regions cheap to
+            decode and cost some bytes.
     """
 
     quality: float | None = None
@@ -39,20 +39,37 @@ class EncodeOptions:
     tile: int = DEFAULT_TILE
 
     def __post_init__(self) -> None:
-        """Raise ParameterError for what cannot be."""
-        if self.quality is not None and not 1 <= self.quality <= 100:
-            raise ParameterError(f"quality is 1 to 100, got {self.quality}")
+        """Raise ParameterError for what cannot be; keep a plane of our own."""
+        quality = self.quality
+        if quality is not None and not (_is_number(quality) and 1 <= quality <= 100):
+            raise ParameterError(f"quality is 1 to 100, got {quality!r}")
         if self.tune is not None and self.tune not in TUNES:
             raise ParameterError(f"tune is one of {', '.join(TUNES)}, got {self.tune!r}")
-        chosen = (self.quality, self.tune, self.plane)
+        if not any(self.lossless is choice for choice in (None, True, False)):
+            raise ParameterError(f"lossless is None, True or False, got {self.lossless!r}")
+        if type(self.tile) is not int or self.tile not in TILES:
+            raise ParameterError(f"tile is one of {', '.join(map(str, TILES))}, got {self.tile!r}")
+        chosen = (quality, self.tune, self.plane)
         if self.lossless and any(each is not None for each in chosen):
             raise ParameterError("a lossless file has neither quality nor tune nor plane")
-        if self.tile not in _TILES:
-            raise ParameterError(f"tile is one of {_TILES}, got {self.tile}")
-        if self.plane is not None and (self.plane.dtype != np.int8 or self.plane.ndim != 2):
-            raise ParameterError(f"a plane is int8 HxW, got {self.plane.dtype} {self.plane.shape}")
-        if self.plane is not None and np.abs(self.plane.astype(int)).max(initial=0) > PLANE_STEPS:
-            raise ParameterError(f"a plane's offsets are -{PLANE_STEPS} to {PLANE_STEPS}")
+        if self.plane is not None:
+            object.__setattr__(self, "plane", _checked_plane(self.plane))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _checked_plane(plane: object) -> Offsets:
+    """A copy that nobody changes."""
+    if not isinstance(plane, np.ndarray) or plane.dtype != np.int8 or plane.ndim != 2:
+        kind = f"{plane.dtype} {plane.shape}" if isinstance(plane, np.ndarray) else type(plane).__name__
+        raise ParameterError(f"a plane is int8 HxW, got {kind}")
+    if np.abs(plane.astype(np.int16)).max(initial=0) > PLANE_STEPS:
+        raise ParameterError(f"a plane's offsets are -{PLANE_STEPS} to {PLANE_STEPS}")
+    own: Offsets = plane.copy()
+    own.flags.writeable = False
+    return own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,5 +90,8 @@ class DecodeOptions:
 
     def __post_init__(self) -> None:
         """Raise ParameterError for what cannot be."""
-        if self.groups is not None and not 1 <= self.groups <= MAX_GROUPS:
-            raise ParameterError(f"groups is 1 to {MAX_GROUPS}, got {self.groups}")
+        if self.groups is not None and not (type(self.groups) is int and 1 <= self.groups <= MAX_GROUPS):
+            raise ParameterError(f"groups is 1 to {MAX_GROUPS}, got {self.groups!r}")
+        edges = self.region.edges if isinstance(self.region, Region) else ()
+        if self.region is not None and not (edges and all(type(edge) is int for edge in edges)):
+            raise ParameterError(f"a region is a Region of whole pixels, got {self.region!r}")

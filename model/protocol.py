@@ -6,8 +6,8 @@ from model.container.format import Container
 from model.options import DecodeOptions, EncodeOptions
 from model.types import Check, ModelInfo, Pixels, unchecked
 
-AS_IT_COMES = EncodeOptions()
-ALL_OF_IT = DecodeOptions()
+DEFAULT_ENCODE_OPTIONS = EncodeOptions()
+DEFAULT_DECODE_OPTIONS = DecodeOptions()
 
 
 class PictureCodec(Protocol):
@@ -18,7 +18,7 @@ class PictureCodec(Protocol):
         """The checkpoint behind it."""
 
     def encode(
-        self, array: Pixels, options: EncodeOptions = AS_IT_COMES, *, check: Check = unchecked
+        self, array: Pixels, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS, *, check: Check = unchecked
     ) -> bytes:
         """A .cwic file of an [H, W, 3] or [H, W, 4] picture; raises ParameterError, LimitError."""
 
@@ -26,14 +26,18 @@ class PictureCodec(Protocol):
         """A file parsed and checked as far as that needs no decoding; raises FileError, LimitError."""
 
     def decode(
-        self, file: bytes | Container, options: DecodeOptions = ALL_OF_IT, *, check: Check = unchecked
+        self,
+        file: bytes | Container,
+        options: DecodeOptions = DEFAULT_DECODE_OPTIONS,
+        *,
+        check: Check = unchecked,
     ) -> Pixels:
         """The picture of a .cwic file, [H, W, 3] or [H, W, 4]; raises FileError, LimitError, ParameterError."""
 
     def importance_map(
         self,
         source: Pixels | bytes | Container,
-        options: EncodeOptions = AS_IT_COMES,
+        options: EncodeOptions = DEFAULT_ENCODE_OPTIONS,
         *,
         check: Check = unchecked,
     ) -> Pixels:

@@ -26,7 +26,7 @@ class Target:
     offsets: Offsets | None = None
 
 
-def settle(options: EncodeOptions, config: CodecConfig, *, height: int, width: int) -> Target:
+def resolve_target(options: EncodeOptions, config: CodecConfig, *, height: int, width: int) -> Target:
     """The target of a picture's encoding; raises ParameterError for what this checkpoint does not have."""
     if not isinstance(config, CwicConfig):
         chosen = (options.quality, options.tune, options.plane)

@@ -1,6 +1,8 @@
 """Which pixels belong to which tile. Integers only; nothing here knows what a tile is coded as."""
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby, islice
 from typing import NamedTuple
 
 
@@ -22,6 +24,11 @@ class Box(NamedTuple):
         """Pixels from top to bottom."""
         return self.bottom - self.top
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.width, self.height
+
     def intersects(self, other: "Box") -> bool:
         """Whether the two have a pixel in common."""
         both = self.intersection(other)
@@ -33,6 +40,11 @@ class Box(NamedTuple):
         return Box(
             left, top, max(left, min(self.right, other.right)), max(top, min(self.bottom, other.bottom))
         )
+
+    def slices(self, within: "Box", stride: int) -> tuple[slice, slice]:
+        """Rows and columns of the box in an array of what lies within another, `stride` pixels for one place."""
+        top, left = (self.top - within.top) // stride, (self.left - within.left) // stride
+        return slice(top, top + self.height // stride), slice(left, left + self.width // stride)
 
     def grown(self, margin: int, *, within: "Box") -> "Box":
         """The box with `margin` more pixels on each side, as far as they lie within another box."""
@@ -99,3 +111,15 @@ class TileGrid:
         columns = range(inside.left // self.tile, (inside.right - 1) // self.tile + 1)
         rows = range(inside.top // self.tile, (inside.bottom - 1) // self.tile + 1)
         return [row * self.columns + column for row in rows for column in columns]
+
+    def batches(self, tiles: Iterable[int], most: Callable[[int], int]) -> Iterator[list[int]]:
+        """Neighbours of one size in a list of tiles, as many as `most` says of their pixels."""
+        for (width, height), own in groupby(tiles, key=lambda index: self.box(index).size):
+            yield from map(list, _batched(own, most(width * height)))
+
+
+def _batched(items: Iterable[int], most: int) -> Iterator[tuple[int, ...]]:
+    """Items in runs of at most so many (`itertools.batched` of Python 3.12)."""
+    iterator = iter(items)
+    while run := tuple(islice(iterator, most)):
+        yield run

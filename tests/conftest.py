@@ -40,6 +40,18 @@ TINIES: dict[str, CodecConfig] = {
 }
 
 
+def default_network(config: CwicConfig) -> CwicNetwork:
+    """Seeded random weights, but maps that use several levels, most of them high."""
+    torch.manual_seed(0)
+    network = CwicNetwork(config)
+    last = network.transforms.analysis.importance[-1]
+    assert isinstance(last, torch.nn.Conv2d)
+    assert last.bias is not None
+    last.weight.data *= 10
+    last.bias.data.fill_(-15.0)
+    return network
+
+
 def paper_network(config: Cvpr2018Config) -> Cvpr2018Network:
     """Seeded random weights, but maps that use all levels and pictures that use all brightnesses."""
     torch.manual_seed(1)
@@ -66,9 +78,8 @@ def save_network(network: CwicNetwork | Cvpr2018Network, folder: Path, name: str
 @pytest.fixture(scope="session")
 def tiny_dirs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """For each of TINIES a folder with its checkpoint: seeded, narrow and untrained. `tiny` codes pictures well."""
-    torch.manual_seed(0)
     networks: dict[str, CwicNetwork | Cvpr2018Network] = {
-        "tiny": CwicNetwork(TINY),
+        "tiny": default_network(TINY),
         "tiny-2018": paper_network(TINY_2018),
         "tiny-2018-empty": paper_network(TINY_2018_EMPTY),
     }

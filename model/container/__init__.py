@@ -1,1 +1,1 @@
-"""The .cwic file: bytes only, no torch and no pictures."""
+"""Files: facts and payloads to bytes and back, and samples kept losslessly. No torch."""

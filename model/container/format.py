@@ -7,9 +7,9 @@ Format, version 2. Integers are little-endian; a varint is unsigned LEB128 in it
         magic           4 bytes   b"CWIC"
         version         u8        2
         kind            u8        bits 0-1: 0 lossless, 1 cwic, 2 cvpr2018; bits 2-4: binary logarithm of the tile
-                                  size, less 8 (tiles of 256 to 32768 pixels; at most 8192 where the file is
-                                  lossless or has alpha); bit 5: alpha; bit 6: grey, the three colour channels are
-                                  equal; bit 7, of cwic only: a quality plane is coded
+                                  size, less 8 (tiles of 256 to 2048 pixels, to 8192 where the file is lossless);
+                                  bit 5: alpha; bit 6: grey, the three colour channels are equal; bit 7, of cwic
+                                  only: a quality plane is coded
         quality         u16       bits 0-10: position on the quality axis, 0..1024, zero when lossless or where the
                                   profile has one rate for each checkpoint; bit 11, of cvpr2018 only: the
                                   importance map has a level 0, which keeps no channels (otherwise its lowest is 1);
@@ -55,7 +55,7 @@ as if it ended with the last payload that is whole; it has then no extensions, a
 Payloads of the range coder are its 32-bit words in big-endian order with trailing zero bytes left out.
 
 What a file of one tile needs besides its payloads, with model, map and six groups: 32 bytes where all payloads are
-below 128 bytes and the sides below 128 pixels; 34 where the sides are larger, to 16383; 48 where payloads are
+below 128 bytes and the sides below 128 pixels; 34 where the sides are larger; 48 where payloads are
 below 2 MiB. A plane or alpha adds two to four, an empty payload saves one at least.
 """
 
@@ -68,6 +68,7 @@ from model.container.directory import ANCILLARY, Directory, checksum, joint_chec
 from model.container.header import (
     DEFAULT_TILE,
     LARGEST_LOSSLESS_TILE,
+    LARGEST_TILE,
     LOSSLESS_TILE,
     MAGIC,
     QUALITY_STEPS,
@@ -92,6 +93,7 @@ from model.types import FileInfo, Limits, SectionInfo
 __all__ = [
     "DEFAULT_TILE",
     "LARGEST_LOSSLESS_TILE",
+    "LARGEST_TILE",
     "LOSSLESS_TILE",
     "MAGIC",
     "QUALITY_STEPS",

@@ -6,6 +6,7 @@ The bytes are specified in `model.container.format`.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import NamedTuple
 
 from model.config import MAX_GROUPS, PROFILES, TUNES
@@ -26,6 +27,7 @@ VERSION = 2
 QUALITY_STEPS = 1024
 DEFAULT_TILE = 1024
 LOSSLESS_TILE = 4096
+LARGEST_TILE = 2048  # of a coded picture: it bounds what a decoder needs, whatever a file says
 LARGEST_LOSSLESS_TILE = 8192  # the largest power of two within WebP's 16383 pixels
 
 _PROFILES = ("lossless", "cwic", "cvpr2018")
@@ -88,7 +90,7 @@ class Header:
     plane: bool = False
     lowest_level: int = 1
 
-    @property
+    @cached_property
     def grid(self) -> TileGrid:
         """The tiles of the picture."""
         return TileGrid(self.width, self.height, self.tile)
@@ -103,7 +105,7 @@ class Header:
         """Whether the file has no quality."""
         return self.lossless or PROFILES[self.profile].fixed_rate
 
-    @property
+    @cached_property
     def slots(self) -> tuple[Slot, ...]:
         """The sections that may stand in the file, in its order."""
         if self.lossless:
@@ -214,8 +216,9 @@ def _contradictions(header: Header) -> Iterator[str]:
         yield f"a quality plane in a file of profile {header.profile}, which has none"
     if header.lowest_level == 0 and header.profile != "cvpr2018":
         yield f"a level 0 in a file of profile {header.profile}, which has none"
-    if (header.lossless or header.alpha) and header.tile > LARGEST_LOSSLESS_TILE:
-        yield f"lossless tiles of {header.tile} pixels; at most {LARGEST_LOSSLESS_TILE} can be"
+    largest = LARGEST_LOSSLESS_TILE if header.lossless else LARGEST_TILE
+    if header.tile > largest:
+        yield f"tiles of {header.tile} pixels; at most {largest} can be in a file of profile {header.profile}"
 
 
 def _check_count(header: Header, count: int, *, available: int) -> None:

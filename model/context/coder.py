@@ -5,6 +5,7 @@ size are walked together: their predictions are computed at once, their payloads
 another.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from model.entropy.symbols import code_symbols
 from model.entropy.tables import FRACTIONS, SymbolTables
 from model.types import Check
 
+_PIXELS_AT_ONCE = 4 * 2**20  # of the tiles that are walked together: some 100 MiB for each megapixel
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Grid:
@@ -54,11 +57,7 @@ class Grid:
 
 
 class SymbolCoder:
-    """Codes importance maps and codes with one checkpoint's integer models. Frozen after construction.
-
-    Attributes:
-        parallel: how many tiles are coded at the same time at best.
-    """
+    """Codes importance maps and codes with one checkpoint's integer models. Frozen after construction."""
 
     def __init__(
         self,
@@ -74,8 +73,8 @@ class SymbolCoder:
         """
         self.config = config
         self.device = device
-        self.parallel = torch.get_num_threads()
-        self._pool = ThreadPoolExecutor(self.parallel, thread_name_prefix="cwic-entropy")
+        self._threads = torch.get_num_threads()
+        self._pool: tuple[int, ThreadPoolExecutor] | None = None
         self._kept = torch.tensor([0] * config.lowest_level + list(config.kept), device=device)
         self._saturation = weights["saturation"].to(device)
         order = weights["tables.escape_order"].numpy()
@@ -182,6 +181,10 @@ class SymbolCoder:
         for coder in (coder for column in coders[:groups] for coder in column if coder):
             coder.finish()
         return codes
+
+    def parallel(self, pixels: int) -> int:
+        """How many tiles of so many pixels are coded at the same time at best: memory bounds it, and threads."""
+        return max(1, min(self._threads, _PIXELS_AT_ONCE // pixels))
 
     def kept_codes(self, levels: Tensor) -> int:
         """How many codes maps keep."""
@@ -328,8 +331,14 @@ class SymbolCoder:
         if len(coders) == 1:
             code(0)
         else:
-            list(self._pool.map(code, range(len(coders))))
+            list(self._workers().map(code, range(len(coders))))
         return torch.from_numpy(symbols).to(self.device)
+
+    def _workers(self) -> ThreadPoolExecutor:
+        """The threads of this process: after a fork there are none of the parent's."""
+        if self._pool is None or self._pool[0] != os.getpid():
+            self._pool = os.getpid(), ThreadPoolExecutor(self._threads, thread_name_prefix="cwic-entropy")
+        return self._pool[1]
 
 
 def _unpadded(plane: Plane, shape: tuple[int, int, int]) -> Tensor:

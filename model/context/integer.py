@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from model.context.network import COARSE, COARSE_LIMIT
 from model.context.passes import REACH, GroupSpec, Tap, seen_taps
-from model.entropy.tables import FRACTIONS, SCALE_ZERO, SCALES, SCALES_PER_OCTAVE
+from model.entropy.tables import FRACTIONS, SCALE_ZERO, SCALES, SCALES_PER_UNIT
 
 ACTIVATION_ONE = 256
 WEIGHT_MAX = (1 << 15) - 1
@@ -27,6 +27,7 @@ HIDDEN_MAX = (1 << 13) - 1  # largest activation of a hidden layer
 FLOAT32_EXACT = 1 << 24
 _CHUNK = 8192  # positions computed at once, to bound memory
 _MAX_DIGITS = 3
+_LONG = 800  # terms of a sum from which three products in float32 are faster than one in float64
 _MEAN_LIMIT = 1 << 20
 
 ALL_TAPS: tuple[Tap, ...] = tuple(
@@ -95,7 +96,7 @@ def _float32_is_exact() -> bool:
 
 def _split(weight: Tensor, largest: int) -> tuple[int, list[Tensor]] | None:
     """Weights as float32 digits and their base, so that no sum leaves what float32 holds exactly; else None."""
-    for count in range(1, _MAX_DIGITS + 1):
+    for count in range(1, _MAX_DIGITS + (len(weight) >= _LONG)):
         base = 1 << -(-16 // count)
         digits = [weight]
         for _ in range(count - 1):
@@ -206,7 +207,7 @@ class IntegerGroup:
         out = self._out.add_to(self._out_bias.repeat(count, 1), self._activate(hidden, "hidden"))
         offset, log_scale = torch.split(out.mul_(self._rescale["out"]), size, 1)
         mean.add_(offset, alpha=FRACTIONS).add_(0.5).floor_()
-        scale = torch.floor(log_scale * SCALES_PER_OCTAVE + 0.5) + SCALE_ZERO
+        scale = torch.floor(log_scale * SCALES_PER_UNIT + 0.5) + SCALE_ZERO
         return mean.clamp_(-_MEAN_LIMIT, _MEAN_LIMIT).int(), scale.clamp_(0, SCALES - 1).int()
 
     def _activate(self, sums: Tensor, layer: str) -> Tensor:

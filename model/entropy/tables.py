@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FRACTIONS = 32  # steps of the mean between two integers
-SCALES_PER_OCTAVE = 8  # scale index i stands for exp((i - SCALE_ZERO) / SCALES_PER_OCTAVE)
+SCALES_PER_UNIT = 8  # scale index i stands for a log scale of (i - SCALE_ZERO) / SCALES_PER_UNIT
 SCALE_ZERO = 48
 SCALES = 2 * SCALE_ZERO + 1
 UNARY = 14  # distances up to here have decisions of their own

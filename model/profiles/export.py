@@ -18,7 +18,7 @@ from model.entropy.tables import (
     FRACTIONS,
     SCALE_ZERO,
     SCALES,
-    SCALES_PER_OCTAVE,
+    SCALES_PER_UNIT,
     UNARY,
     SymbolTables,
     above,
@@ -132,7 +132,7 @@ def logistic_tables(*, binary: bool = False) -> SymbolTables:
     `binary` is for an alphabet of two symbols, where all of the far tail belongs to the other one.
     """
     index = torch.arange(SCALES, dtype=torch.float64) - SCALE_ZERO
-    scale = scale_of(index / SCALES_PER_OCTAVE).numpy()[:, None]
+    scale = scale_of(index / SCALES_PER_UNIT).numpy()[:, None]
     mean = (np.arange(FRACTIONS) / FRACTIONS - 0.5)[None]
     answers = np.empty((SCALES, FRACTIONS, DECISIONS))
     below = [_sigmoid((-k - 0.5 - mean) / scale) for k in range(UNARY + 1)]  # P(d < -k), d from the centre

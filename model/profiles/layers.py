@@ -2,20 +2,31 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+SLOPE = 0.1  # of the leaky ReLUs: a plain one died in whole blocks during training, for good
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(relu(conv(x))), 3x3; starts as the identity."""
+    """x + 1x1(leaky relu(1x1(depthwise 3x3(x)))), twice as wide inside; starts as the identity.
+
+    A depthwise filter and two products in place of two full 3x3 convolutions (Sandler et al., CVPR 2018): a quarter
+    of the multiplications, and better at equal training time (`training/results/ablations.md`).
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.second = nn.Conv2d(width, width, 3, padding=1)
+        self.depthwise = nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False)
+        self.first = nn.Conv2d(width, 2 * width, 1)
+        self.second = nn.Conv2d(2 * width, width, 1)
+        with torch.no_grad():
+            self.depthwise.weight[:, 0, 1, 1] += 1  # so that the products see their input from the start
         zero_(self.second)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, width, H, W] to the same shape."""
-        update: Tensor = self.second(self.first(x).relu_())
+        hidden = functional.leaky_relu_(self.first(self.depthwise(x)), SLOPE)
+        update: Tensor = self.second(hidden)
         return update.add_(x)
 
 

@@ -152,7 +152,7 @@ def test_devices_that_do_not_exist_are_refused(tiny_dir: Path, device: str, erro
     ("float32", "bfloat16", "pays"), [(6.0, 1.0, True), (1.1, 1.0, False), (1.0, 9.0, False)]
 )
 def test_bfloat16_is_taken_where_it_is_clearly_faster(float32: float, bfloat16: float, pays: bool) -> None:
-    """A layer is timed five times in each precision, and the fastest of them counts."""
+    """A block is timed five times in each precision, and the fastest of them counts."""
     now, spent = 0.0, iter([*(2 * [float32] * 5), *(2 * [bfloat16] * 5)])
 
     def clock() -> float:

@@ -22,7 +22,7 @@ from model.errors import CheckpointNotFoundError, ParameterError, SelfTestError,
 from model.images.files import read_image
 from model.images.writing import write_image
 from model.options import DEFAULT_QUALITY, DecodeOptions, EncodeOptions
-from model.protocol import ALL_OF_IT, AS_IT_COMES, PictureCodec
+from model.protocol import DEFAULT_DECODE_OPTIONS, DEFAULT_ENCODE_OPTIONS, PictureCodec
 from model.types import Check, Limits, ModelInfo, Pixels, Region, unchecked
 from tests.conftest import picture
 
@@ -77,7 +77,7 @@ class FakeCodec:
         )
 
     def encode(
-        self, array: Pixels, options: EncodeOptions = AS_IT_COMES, *, check: Check = unchecked
+        self, array: Pixels, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS, *, check: Check = unchecked
     ) -> bytes:
         check()
         if options.lossless:
@@ -89,7 +89,11 @@ class FakeCodec:
         return file_format.unpack(data, limits=Limits(), allow_truncated=allow_truncated)
 
     def decode(
-        self, file: bytes | Container, options: DecodeOptions = ALL_OF_IT, *, check: Check = unchecked
+        self,
+        file: bytes | Container,
+        options: DecodeOptions = DEFAULT_DECODE_OPTIONS,
+        *,
+        check: Check = unchecked,
     ) -> Pixels:
         check()
         container = self.read(file) if isinstance(file, bytes) else file
@@ -107,7 +111,7 @@ class FakeCodec:
     def importance_map(
         self,
         source: Pixels | bytes | Container,
-        options: EncodeOptions = AS_IT_COMES,
+        options: EncodeOptions = DEFAULT_ENCODE_OPTIONS,
         *,
         check: Check = unchecked,
     ) -> Pixels:

@@ -24,9 +24,10 @@ from model.errors import (
     NoImportanceMapError,
     ParameterError,
     PayloadError,
+    TruncatedFileError,
     WrongModelError,
 )
-from model.options import EncodeOptions
+from model.options import DecodeOptions, EncodeOptions
 from model.types import Check, Limits, Pixels
 from tests.conftest import TINY_2018_EMPTY, paper_network, picture, save_network
 
@@ -340,9 +341,38 @@ def test_arrays_that_are_no_pictures_are_refused(any_codec: Codec, shape: tuple[
         any_codec.encode(np.zeros(shape, np.uint8))
 
 
+def test_lossless_work_can_be_ended_too(any_codec: Codec) -> None:
+    array = picture(75, 130, channels=4)
+    for work in (EncodeOptions(lossless=True), at(any_codec, 50)):
+        counted = StopAt(0)
+        any_codec.encode(array, work, check=counted)
+        stop = StopAt(counted.calls)
+        with pytest.raises(StoppedError):
+            any_codec.encode(array, work, check=stop)
+        assert counted.calls >= 1
+
+
+def test_maps_of_cut_files_need_permission_as_their_pictures_do(any_codec: Codec) -> None:
+    file = any_codec.encode(picture(75, 130), at(any_codec, 60))
+    with pytest.raises(TruncatedFileError):
+        any_codec.importance_map(file[:-1])
+    cut = any_codec.read(file[:-1], allow_truncated=True)
+    with pytest.raises(TruncatedFileError, match="allow_truncated"):
+        any_codec.decode(cut)
+    assert any_codec.decode(cut, DecodeOptions(allow_truncated=True)).shape == (75, 130, 3)
+
+
+def test_bytes_of_any_kind_will_do(any_codec: Codec) -> None:
+    file = any_codec.encode(picture(40, 56), at(any_codec, 60))
+    for kind in (bytearray, memoryview):
+        assert np.array_equal(any_codec.decode(kind(file)), any_codec.decode(file))  # type: ignore[arg-type]
+
+
 def test_limits_hold_for_pictures_and_for_files(any_dir: Path, any_codec: Codec) -> None:
     small = load_codec(any_codec.info.name, model_dir=any_dir, device="cpu", limits=Limits(max_pixels=100))
     with pytest.raises(LimitError, match="max_pixels is 100, got 144"):
         small.encode(picture(12, 12))
     with pytest.raises(LimitError, match="max_pixels is 100, got 144"):
         small.decode(any_codec.encode(picture(12, 12)))
+    with pytest.raises(LimitError, match="max_pixels is 100, got 144"):
+        small.decode(any_codec.read(any_codec.encode(picture(12, 12))))

@@ -1,3 +1,6 @@
+import math
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +19,10 @@ from model.context.offsets import pack_offsets, unpack_offsets
 from model.errors import FileError, ParameterError, PayloadError, TruncatedFileError
 from model.options import PLANE_STEPS, DecodeOptions, EncodeOptions
 from model.profiles.export import logistic_tables
-from model.rate_control import settle
+from model.rate_control import resolve_target
 from model.types import Pixels, Region
 from tests.conftest import TINY, picture
+from tests.effort import PATIENCE
 
 HEIGHT, WIDTH = 300, 620  # tiles of 256 in two rows and three columns, of four sizes
 
@@ -112,7 +116,7 @@ def test_codes_do_not_depend_on_how_many_tiles_are_coded_together(
         for threads in (1, 2, 5):
             torch.set_num_threads(threads)
             other = load_codec(any_codec.info.name, model_dir=any_dir, device="cpu")
-            assert other._model.symbols.parallel == threads
+            assert other._model.symbols.parallel(256 * 256) == threads
             for ours, theirs in zip(any_codec.decode_codes(tiled), other.decode_codes(tiled), strict=True):
                 assert torch.equal(ours, theirs)
             assert any_codec.decode(other.encode(array, options(other))).shape == array.shape
@@ -260,10 +264,60 @@ def test_planes_that_no_encoder_wrote_are_refused(payload: bytes) -> None:
         unpack_offsets(payload, logistic_tables(), (3, 3), limit=PLANE_STEPS)
 
 
+def test_memory_bounds_how_many_tiles_are_coded_at_once(any_codec: Codec) -> None:
+    before = torch.get_num_threads()
+    many = any_codec._model.symbols
+    assert many.parallel(2048 * 2048) == 1
+    assert many.parallel(1024 * 1024) <= 4
+    assert many.parallel(1) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_forked_process_codes_several_tiles_too(tiny_codec: Codec, array: Pixels) -> None:
+    file = tiny_codec.encode(array, options(tiny_codec))
+    expected = tiny_codec.decode_codes(file)[1]
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            signal.alarm(math.ceil(PATIENCE))  # a thread that was left behind would be waited for for ever
+            torch.set_num_threads(1)
+            status = 0 if torch.equal(tiny_codec.decode_codes(file)[1], expected) else 1
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_narrow_pictures_may_have_a_plane(tiny_codec: Codec) -> None:
+    for height, width in ((17, 16), (33, 1), (40, 15), (17, 17), (16, 16)):
+        array = picture(height, width)
+        plane = np.ones((1, 1), np.int8)
+        file = tiny_codec.encode(array, options(tiny_codec, plane=plane))
+        assert tiny_codec.decode(file).shape == array.shape
+        assert tiny_codec.importance_map(array, options(tiny_codec, plane=plane)).shape == array.shape[:2]
+
+
+def test_a_plane_is_taken_as_it_was(tiny_codec: Codec) -> None:
+    plane = np.ones((1, 1), np.int8)
+    asked = options(tiny_codec, plane=plane)
+    plane[:] = 127
+    assert tiny_codec.decode(tiny_codec.encode(picture(40, 40), asked)).shape == (40, 40, 3)
+    assert asked.plane is not None
+    with pytest.raises(ValueError, match="read-only"):
+        asked.plane[:] = 3
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
         {"plane": np.zeros((5, 11), np.int8)},
+        {"plane": [[1]]},
+        {"quality": "50"},
+        {"quality": True},
+        {"quality": np.array([50, 60])},
+        {"tile": 1024.0},
+        {"tile": 4096},
+        {"lossless": 0},
         {"plane": np.zeros((5, 10), np.int16)},
         {"plane": np.full((5, 10), 65, np.int8)},
         {"tile": 100},
@@ -279,6 +333,22 @@ def test_options_that_cannot_be_are_refused(
         tiny_codec.encode(array, EncodeOptions(**wrong))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"groups": 0},
+        {"groups": 33},
+        {"groups": 1.5},
+        {"groups": "1"},
+        {"region": (0, 0, 10, 10)},
+        {"region": Region(0.5, 0, 10, 10)},  # type: ignore[arg-type]
+    ],
+)
+def test_decode_options_that_cannot_be_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ParameterError):
+        DecodeOptions(**wrong)  # type: ignore[arg-type]
+
+
 def test_a_tune_that_was_not_trained_is_refused(tiny_codec: Codec, array: Pixels) -> None:
     config = tiny_codec.config
     assert isinstance(config, CwicConfig)
@@ -287,7 +357,7 @@ def test_a_tune_that_was_not_trained_is_refused(tiny_codec: Codec, array: Pixels
     )
     psnr_only = replace(config, tunes=("psnr",))
     with pytest.raises(ParameterError, match="trained for psnr, not for 'visual'"):
-        settle(EncodeOptions(tune="visual"), psnr_only, height=9, width=9)
+        resolve_target(EncodeOptions(tune="visual"), psnr_only, height=9, width=9)
 
 
 def test_grey_pictures_come_back_grey(any_codec: Codec) -> None:

@@ -12,7 +12,7 @@ from model.container import format as file_format
 from model.container.format import QUALITY_STEPS, Container, Header, Section
 from model.errors import NoImportanceMapError, ParameterError
 from model.options import DEFAULT_QUALITY, DecodeOptions, EncodeOptions
-from model.protocol import ALL_OF_IT, AS_IT_COMES
+from model.protocol import DEFAULT_DECODE_OPTIONS, DEFAULT_ENCODE_OPTIONS
 from model.types import Check, Limits, ModelInfo, Pixels, unchecked
 
 LAST_GROUP = b"last group"
@@ -55,7 +55,7 @@ class FakeCodec:
         )
 
     def encode(
-        self, array: Pixels, options: EncodeOptions = AS_IT_COMES, *, check: Check = unchecked
+        self, array: Pixels, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS, *, check: Check = unchecked
     ) -> bytes:
         self.on_encode(array)
         check()
@@ -80,9 +80,13 @@ class FakeCodec:
         return file_format.unpack(data, limits=Limits(), allow_truncated=allow_truncated)
 
     def decode(
-        self, file: bytes | Container, options: DecodeOptions = ALL_OF_IT, *, check: Check = unchecked
+        self,
+        file: bytes | Container,
+        options: DecodeOptions = DEFAULT_DECODE_OPTIONS,
+        *,
+        check: Check = unchecked,
     ) -> Pixels:
-        assert options == ALL_OF_IT, "the service asks for no more yet"
+        assert options == DEFAULT_DECODE_OPTIONS, "the service asks for no more yet"
         check()
         container = self.read(file) if isinstance(file, bytes) else file
         header = container.header
@@ -94,7 +98,7 @@ class FakeCodec:
     def importance_map(
         self,
         source: Pixels | bytes | Container,
-        options: EncodeOptions = AS_IT_COMES,
+        options: EncodeOptions = DEFAULT_ENCODE_OPTIONS,
         *,
         check: Check = unchecked,
     ) -> Pixels:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from model.options import EncodeOptions
-from model.protocol import AS_IT_COMES
+from model.protocol import DEFAULT_ENCODE_OPTIONS
 from model.types import Check, Pixels, unchecked
 from tests.effort import PATIENCE, wait_until
 from tests.service.fakes import FakeCodec, png
@@ -38,7 +38,7 @@ class Endless(FakeCodec):
     """A codec that never comes to an end with a picture, but calls its check."""
 
     def encode(
-        self, array: Pixels, options: EncodeOptions = AS_IT_COMES, *, check: Check = unchecked
+        self, array: Pixels, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS, *, check: Check = unchecked
     ) -> bytes:
         while array.shape[0] == 16:  # not the warm-up's picture
             check()

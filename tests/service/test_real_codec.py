@@ -10,7 +10,7 @@ from model.codec import Codec
 from model.container.format import Container, inspect, unpack
 from model.errors import CheckpointNotFoundError
 from model.options import DecodeOptions, EncodeOptions
-from model.protocol import ALL_OF_IT
+from model.protocol import DEFAULT_DECODE_OPTIONS
 from model.types import Limits, Pixels
 from service.app import create_app
 from service.models import load_codecs, prove
@@ -84,7 +84,7 @@ def test_a_codec_is_proven_by_a_file_that_its_networks_make(
 ) -> None:
     decode, decoded = Codec.decode, []
 
-    def spy(self: Codec, file: bytes, options: DecodeOptions = ALL_OF_IT) -> Pixels:
+    def spy(self: Codec, file: bytes, options: DecodeOptions = DEFAULT_DECODE_OPTIONS) -> Pixels:
         decoded.append(inspect(file).profile)
         return decode(self, file, options)
 

@@ -10,7 +10,7 @@ from PIL import Image
 from model.container.format import DEFAULT_TILE, Container, Header, pack, unpack
 from model.errors import CheckpointNotFoundError
 from model.options import DEFAULT_QUALITY, DecodeOptions, EncodeOptions
-from model.protocol import ALL_OF_IT, AS_IT_COMES
+from model.protocol import DEFAULT_DECODE_OPTIONS, DEFAULT_ENCODE_OPTIONS
 from model.types import Check, Limits, ModelInfo, Pixels, unchecked
 
 MAP_SECTION = b"imap"
@@ -43,7 +43,7 @@ class JpegInABox:
         return made_up_info("box")
 
     def encode(
-        self, array: Pixels, options: EncodeOptions = AS_IT_COMES, *, check: Check = unchecked
+        self, array: Pixels, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS, *, check: Check = unchecked
     ) -> bytes:
         """A four-byte map, then a JPEG."""
         check()
@@ -58,7 +58,11 @@ class JpegInABox:
         return unpack(data, limits=Limits(), allow_truncated=allow_truncated)
 
     def decode(
-        self, file: bytes | Container, options: DecodeOptions = ALL_OF_IT, *, check: Check = unchecked
+        self,
+        file: bytes | Container,
+        options: DecodeOptions = DEFAULT_DECODE_OPTIONS,
+        *,
+        check: Check = unchecked,
     ) -> Pixels:
         """The JPEG's picture."""
         check()
@@ -70,7 +74,7 @@ class JpegInABox:
     def importance_map(
         self,
         source: Pixels | bytes | Container,
-        options: EncodeOptions = AS_IT_COMES,
+        options: EncodeOptions = DEFAULT_ENCODE_OPTIONS,
         *,
         check: Check = unchecked,
     ) -> Pixels:

@@ -106,7 +106,7 @@ def subject_of(codec: PictureCodec, quality: float) -> Subject:
     """Our codec at one quality."""
     return Subject(
         f"cwic, quality {quality:g}",
-        partial(codec.encode, options=EncodeOptions(quality=quality)),
+        partial(codec.encode, options=EncodeOptions(quality=quality, lossless=False)),
         codec.decode,
     )
 

@@ -116,7 +116,7 @@ def _curve(codec: Codec, pictures: list[Pixels]) -> list[dict[str, float | None]
     """Mean bits per pixel of whole files, and mean PSNR, at some qualities."""
     curve: list[dict[str, float | None]] = []
     for quality in (None,) if codec.info.fixed_rate else _CURVE_QUALITIES:
-        options = EncodeOptions(quality=quality)
+        options = EncodeOptions(quality=quality, lossless=False)
         files = [codec.encode(picture, options) for picture in pictures]
         bpp = np.mean([codec.read(file).info().bpp for file in files])
         decibels = np.mean([psnr(p, codec.decode(f)) for p, f in zip(pictures, files, strict=True)])

@@ -85,7 +85,7 @@ def _code_one(
         codec = load()
         array = synthetic_photo(source) if isinstance(source, int) else read_rgb(source)
         loaded = _peak()
-        data = codec.encode(array, EncodeOptions(quality=quality))
+        data = codec.encode(array, EncodeOptions(quality=quality, lossless=False))
         encoded = _peak()
         codec.decode(data)
         sender.send(MemoryUse(array.shape[1], array.shape[0], loaded, encoded, _peak()))

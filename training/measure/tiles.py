@@ -10,7 +10,7 @@ from model.protocol import PictureCodec
 from model.types import Pixels, Region
 from training.measure.metrics import psnr
 
-TILES = (256, 512, 1024, 8192)
+TILES = (256, 512, 1024, 2048)
 _REGION = 256  # side of the square in the middle that is decoded alone
 
 
@@ -41,7 +41,7 @@ def measure_tiles(
     tiles: Sequence[int] = TILES,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[TileUse, ...]:
-    """Code pictures at several tile sizes; the largest is one piece for pictures that are not larger."""
+    """Code pictures at several tile sizes; the largest is one piece for pictures up to it."""
     rows = []
     for tile in tiles:
         options = EncodeOptions(quality=quality, tile=tile, lossless=False)

@@ -27,9 +27,9 @@ def visual_error(difference: Tensor, x: Tensor) -> Tensor:
         difference: on the 0..255 scale, [B, 3, H, W], H and W multiples of 16.
         x: the picture, 0..1, [B, 3, H, W].
     """
-    difference = difference.to(x.dtype)
-    opponent = torch.tensor(_OPPONENT, device=x.device, dtype=x.dtype)
-    luma, *chroma = torch.einsum("oc,bchw->obhw", opponent, difference)
+    opponent = torch.tensor(_OPPONENT, device=x.device)
+    with torch.autocast(x.device.type, enabled=False):
+        luma, *chroma = torch.einsum("oc,bchw->obhw", opponent, difference.float())
     squared = luma.square() + _CHROMA * sum(each.square() for each in chroma)
     tint = functional.avg_pool2d(difference, _CELL).square().mean(1, keepdim=True)
     seen: Tensor = squared[:, None] * _visibility(x) + _TINT * _enlarged(tint, _CELL)

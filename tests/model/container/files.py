@@ -37,7 +37,7 @@ def headers(draw: st.DrawFn, *, profiles: Sequence[str] = ("lossless", "cwic", "
     """Any header of up to nine tiles."""
     profile = draw(st.sampled_from(profiles))
     alpha, cwic = draw(st.booleans()), profile == "cwic"
-    tile = 1 << draw(st.integers(8, 13 if alpha or profile == "lossless" else 15))
+    tile = 1 << draw(st.integers(8, 13 if profile == "lossless" else 11))
     width, height = ((draw(st.integers(1, 3)) - 1) * tile + draw(st.integers(1, tile)) for _ in range(2))
     return Header(
         width=width,

@@ -281,14 +281,14 @@ def test_inspect_reports_neither_quality_nor_tune_nor_levels_where_there_are_non
     [
         (127, 127, 32),
         (127, 128, 34),
-        (127, 16383, 34),
-        (128, 16383, 41),
-        (16384, 16383, 48),
-        (2**21 - 1, 16383, 48),
+        (127, 2048, 34),
+        (128, 2048, 41),
+        (16384, 2048, 48),
+        (2**21 - 1, 2048, 48),
     ],
 )
 def test_the_overhead_of_one_tile_is_small(length: int, side: int, overhead: int) -> None:
-    header = replace(HEADER, width=side, height=side, tile=16384)
+    header = replace(HEADER, width=side, height=side, tile=2048)
     payloads = [bytes(length)] * 7
     assert len(pack(header, payloads)) - 7 * length == overhead
     assert len(pack(header, [*payloads[:-1], b""])) - 6 * length < overhead

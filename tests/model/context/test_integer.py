@@ -24,7 +24,7 @@ from model.context.passes import (
     pass_grid,
     seen_taps,
 )
-from model.entropy.tables import FRACTIONS, SCALE_ZERO, SCALES_PER_OCTAVE
+from model.entropy.tables import FRACTIONS, SCALE_ZERO, SCALES_PER_UNIT
 from model.profiles.export import quantise_group, saturation_table
 from tests.conftest import TINY, TINY_2018
 
@@ -91,8 +91,8 @@ def test_integer_predictions_are_those_of_the_float_model(config: CodecConfig, l
             )
             want_mean, want_scale = mean.flatten(0, 1), log_scale.flatten(0, 1)
             assert (found_mean / FRACTIONS - want_mean).abs().max() < 2.6 / FRACTIONS
-            distance = (found_scale - SCALE_ZERO) / SCALES_PER_OCTAVE - want_scale
-            assert distance.abs().max() < 0.7 / SCALES_PER_OCTAVE
+            distance = (found_scale - SCALE_ZERO) / SCALES_PER_UNIT - want_scale
+            assert distance.abs().max() < 0.7 / SCALES_PER_UNIT
 
 
 def test_codes_are_seen_as_training_sees_them() -> None:

@@ -14,7 +14,7 @@ from model.context.passes import pass_grid
 from model.context.rates import bernoulli_bits, logistic_bits, map_bits, scale_of
 from model.entropy.range_coder import Encoder
 from model.entropy.symbols import code_symbols
-from model.entropy.tables import FRACTIONS, SCALE_ZERO, SCALES, SCALES_PER_OCTAVE
+from model.entropy.tables import FRACTIONS, SCALE_ZERO, SCALES, SCALES_PER_UNIT
 from model.profiles.export import logistic_tables
 from tests.conftest import TINY_2018, TINY_2018_EMPTY
 
@@ -73,7 +73,7 @@ def test_the_coder_writes_bits_at_their_estimated_cost() -> None:
     count, tables = 60_000, logistic_tables(binary=True)
     mean = generator.integers(-2 * FRACTIONS, 3 * FRACTIONS, count).astype(np.int32)
     scale = generator.integers(0, SCALES, count).astype(np.int32)
-    log_scale = torch.from_numpy((scale - SCALE_ZERO) / SCALES_PER_OCTAVE)
+    log_scale = torch.from_numpy((scale - SCALE_ZERO) / SCALES_PER_UNIT)
     one = torch.ones(count, dtype=torch.float64)
     likely = 2 ** -bernoulli_bits(one, torch.from_numpy(mean / FRACTIONS), log_scale)
     bits = (generator.uniform(size=count) < likely.numpy()).astype(np.int32)

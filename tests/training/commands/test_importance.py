@@ -13,7 +13,7 @@ from model.codec import Codec
 from model.container.format import Container, Header, pack, unpack
 from model.errors import ParameterError
 from model.options import DecodeOptions, EncodeOptions
-from model.protocol import ALL_OF_IT, AS_IT_COMES
+from model.protocol import DEFAULT_DECODE_OPTIONS, DEFAULT_ENCODE_OPTIONS
 from model.types import Check, Limits, ModelInfo, Pixels, unchecked
 from tests.training.training_fakes import boxed, made_up_info, noise, scene, write_png
 from training.__main__ import main
@@ -38,7 +38,7 @@ class HalfImportant:
         return made_up_info(self.name, fixed_rate=self.fixed_rate)
 
     def encode(
-        self, array: Pixels, options: EncodeOptions = AS_IT_COMES, *, check: Check = unchecked
+        self, array: Pixels, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS, *, check: Check = unchecked
     ) -> bytes:
         """A hundred bytes, of which `inspect` reads the header."""
         check()
@@ -54,7 +54,11 @@ class HalfImportant:
         return unpack(data, limits=Limits(), allow_truncated=allow_truncated)
 
     def decode(
-        self, file: bytes | Container, options: DecodeOptions = ALL_OF_IT, *, check: Check = unchecked
+        self,
+        file: bytes | Container,
+        options: DecodeOptions = DEFAULT_DECODE_OPTIONS,
+        *,
+        check: Check = unchecked,
     ) -> Pixels:
         """Never asked for."""
         raise NotImplementedError
@@ -62,7 +66,7 @@ class HalfImportant:
     def importance_map(
         self,
         source: Pixels | bytes | Container,
-        options: EncodeOptions = AS_IT_COMES,
+        options: EncodeOptions = DEFAULT_ENCODE_OPTIONS,
         *,
         check: Check = unchecked,
     ) -> Pixels:
