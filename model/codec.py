@@ -16,7 +16,6 @@ from model.errors import ParameterError, TruncatedFileError
 from model.loaded import LoadedModel
 from model.options import DecodeOptions, EncodeOptions
 from model.protocol import DEFAULT_DECODE_OPTIONS, DEFAULT_ENCODE_OPTIONS
-from model.rate_control import resolve_target
 from model.types import Check, Limits, ModelInfo, Pixels, unchecked
 
 
@@ -107,18 +106,17 @@ class Codec:
         if isinstance(source, np.ndarray):
             self._check_picture(source)
             height, width = source.shape[:2]
-            target = resolve_target(options, self.config, height=height, width=width)
-            tiles: TileEncoder | TileDecoder = TileEncoder(self._model, source, target, tile=options.tile)
+            tiles: TileEncoder | TileDecoder = TileEncoder(self._model, source, options)
         else:
             file = self._read(source, DEFAULT_DECODE_OPTIONS)
             height, width = file.header.height, file.header.width
             tiles = TileDecoder(self._model, file)
         out = np.empty((height, width), np.uint8)
         for index, levels in tiles.maps(check=check):
-            box, stride = tiles.grid.box(index), self.config.map_stride
+            stride = self.config.map_stride
             grey = (levels[0, 0] * 255 // self.config.levels).to(torch.uint8).cpu().numpy()
             fine = grey.repeat(stride, 0).repeat(stride, 1)
-            part = out[box.top : box.bottom, box.left : box.right]
+            part = out[tiles.grid.box(index).slices(tiles.grid.bounds, 1)]  # without what pads the picture
             part[:] = fine[: part.shape[0], : part.shape[1]]
         return out
 
@@ -142,8 +140,7 @@ class Codec:
     def write_to(self, sink: Callable[[], Sink], array: Pixels, options: EncodeOptions) -> None:
         """Code a picture into sinks of the caller's instead of a file; for calibration."""
         self._check_picture(array)
-        target = resolve_target(options, self.config, height=array.shape[0], width=array.shape[1])
-        tiles = TileEncoder(self._model, array, target, tile=options.tile)
+        tiles = TileEncoder(self._model, array, options)
         for batch in tiles.batches():
             tiles.encode(batch, sink=sink, check=unchecked)
 

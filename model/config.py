@@ -31,7 +31,6 @@ class CodecConfig:
     profile: ClassVar[str]
     map_stride: ClassVar[int]  # pixels between two levels of the map; pictures are padded to a multiple of it
     fixed_rate: ClassVar[bool]  # one rate for each checkpoint: there is no quality to choose
-    centred: ClassVar[bool]  # codes are the predicted mean plus a whole residual
     conditions: ClassVar[int]  # planes beside the map that condition the context models
 
     channels: int
@@ -142,7 +141,6 @@ class CwicConfig(CodecConfig):
     profile: ClassVar[str] = "cwic"
     map_stride: ClassVar[int] = 16
     fixed_rate: ClassVar[bool] = False
-    centred: ClassVar[bool] = True
     conditions: ClassVar[int] = 2  # quality, tune
 
     channels: int = 192
@@ -197,7 +195,6 @@ class Cvpr2018Config(CodecConfig):
     profile: ClassVar[str] = "cvpr2018"
     map_stride: ClassVar[int] = BLOCK
     fixed_rate: ClassVar[bool] = True
-    centred: ClassVar[bool] = False
     conditions: ClassVar[int] = 1  # always zero: there is one quality
 
     channels: int = 64

@@ -96,11 +96,12 @@ class TileDecoder:
         with torch.inference_mode():
             whole = self._assembled(window, self._ahead(index, wanted), check=check)
             x_hat = self._model.transforms.synthesise(
-                whole.codes.float() / FRACTIONS, whole.levels, self._conditions(whole.quality)
+                whole.codes.float() / FRACTIONS,
+                whole.levels,
+                Conditions.of([whole.quality], self._tune).planes(varied=self._file.header.plane),
             )
-            box = self.grid.box(index)
-            top, left = box.top - window.top, box.left - window.left
-            x_hat = x_hat[0, :, top : top + box.height, left : left + box.width]
+            rows, columns = self.grid.box(index).slices(window, 1)
+            x_hat = x_hat[0, :, rows, columns]
             if self._file.header.grey:
                 x_hat = x_hat.mean(0, keepdim=True).expand(3, -1, -1)
             pixels = (x_hat * 255).round_().clamp_(0, 255).to(torch.uint8)
@@ -183,9 +184,7 @@ class TileDecoder:
         return self._model.symbols.decode_map(payloads, conditions, check=check)
 
     def _tile_conditions(self, batch: list[int]) -> Conditions:
-        device = self._model.device
-        quality = torch.cat([self._quality(index) for index in batch]).to(device)
-        return Conditions(quality=quality, tunes=torch.full((len(batch),), self._tune, device=device))
+        return Conditions.of([self._quality(index).to(self._model.device) for index in batch], self._tune)
 
     def _quality(self, index: int) -> Tensor:
         """Positions on the quality axis, int64 [1, 1, rows, columns]."""
@@ -201,13 +200,6 @@ class TileDecoder:
         )
         at = positions(header.quality, offsets, cells=PLANE_CELL // stride)[: shape[0], : shape[1]]
         return torch.from_numpy(at.astype(np.int64))[None, None]
-
-    def _conditions(self, quality: Tensor) -> Tensor:
-        """For the transforms, [1, 2, rows, columns], or [1, 2, 1, 1] where they are constant."""
-        tunes = torch.tensor([self._tune], device=quality.device)
-        if not self._file.header.plane:
-            quality = quality[:, :, :1, :1]
-        return Conditions(quality=quality, tunes=tunes).planes()
 
 
 def check_model(model: LoadedModel, file: Container) -> None:

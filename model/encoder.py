@@ -9,14 +9,14 @@ from torch.nn import functional
 
 from model.config import BLOCK, TUNES
 from model.container import lossless
-from model.container.format import LOSSLESS_TILE, QUALITY_STEPS, Header, pack
+from model.container.format import LOSSLESS_TILE, Header, pack
 from model.context.conditions import Conditions
 from model.context.offsets import pack_offsets
 from model.entropy.range_coder import Encoder, Sink
 from model.entropy.tables import Ints
 from model.loaded import LoadedModel
 from model.options import PLANE_CELL, PLANE_STEPS, EncodeOptions
-from model.rate_control import Target, positions, resolve_target
+from model.rate_control import positions, resolve_target
 from model.tiling import Box, TileGrid
 from model.types import Check, Pixels
 
@@ -27,14 +27,15 @@ _MIN_CELLS = 2
 
 def encode_picture(model: LoadedModel, array: Pixels, options: EncodeOptions, *, check: Check) -> bytes:
     """A file of a picture, uint8 [H, W, 3] or [H, W, 4], as the options ask; lossless where that is smaller."""
+    grey = _is_grey(array)
     if options.lossless:
-        file = _lossless_file(array, limit=None, check=check)
+        file = _lossless_file(array, grey=grey, limit=None, check=check)
         assert file is not None
         return file
-    coded = _coded_file(model, array, options, check=check)
+    coded = _coded_file(model, array, options, grey=grey, check=check)
     if options.lossless is False:
         return coded
-    return _lossless_file(array, limit=len(coded), check=check) or coded
+    return _lossless_file(array, grey=grey, limit=len(coded), check=check) or coded
 
 
 class TileEncoder:
@@ -44,17 +45,18 @@ class TileEncoder:
     models see nothing beyond it.
     """
 
-    def __init__(self, model: LoadedModel, array: Pixels, target: Target, *, tile: int) -> None:
-        """Take a picture of at least three channels, of which the first three are coded."""
+    def __init__(self, model: LoadedModel, array: Pixels, options: EncodeOptions) -> None:
+        """Take a picture, whose first three channels are coded; raises ParameterError, see `resolve_target`."""
+        height, width = array.shape[:2]
+        self.target = resolve_target(options, model.config, height=height, width=width)
         self._model = model
         self._array = array
-        self._target = target
-        height, width = model.config.padded_size(*array.shape[:2])
-        self.grid = TileGrid(width, height, tile)  # of the padded picture: as many tiles as the picture has
+        height, width = model.config.padded_size(height, width)
+        self.grid = TileGrid(width, height, options.tile)  # padded: as many tiles as the picture has
         self._positions: Ints | None = None
-        if target.offsets is not None:
+        if self.target.offsets is not None:
             cells = PLANE_CELL // model.config.map_stride
-            self._positions = positions(target.quality, target.offsets, cells=cells)
+            self._positions = positions(self.target.quality, self.target.offsets, cells=cells)
 
     def batches(self) -> Iterator[list[int]]:
         """Tiles of one size, as many as are coded in parallel."""
@@ -67,14 +69,9 @@ class TileEncoder:
     ) -> list[list[bytes]]:
         """The payloads of some tiles of one size, map first; see `SymbolCoder.encode`."""
         values, levels = zip(*(self.analyse(index, check=check) for index in tiles), strict=True)
-        quality = torch.cat([self._quality(self.grid.box(index)) for index in tiles])
-        tunes = torch.full((len(tiles),), self._target.tune, device=self._model.device)
+        conditions = self._conditions(*(self.grid.box(index) for index in tiles))
         return self._model.symbols.encode(
-            torch.cat(levels),
-            torch.cat(values),
-            Conditions(quality=quality, tunes=tunes),
-            sink=sink,
-            check=check,
+            torch.cat(levels), torch.cat(values), conditions, sink=sink, check=check
         )
 
     def analyse(self, index: int, *, check: Check) -> tuple[Tensor, Tensor]:
@@ -83,11 +80,12 @@ class TileEncoder:
         model, stride = self._model, self._model.config.map_stride
         box = self.grid.box(index)
         window = box.grown(model.transforms.analysis_margin, within=self.grid.bounds)
-        x, conditions = self._samples(window), self._conditions(window)
+        varied = self._positions is not None
+        x, conditions = self._samples(window), self._conditions(window).planes(varied=varied)
         narrow = max(_MIN_CELLS - window.width // stride, 0)
         if narrow:
             x = functional.pad(x, (0, narrow * stride, 0, 0), mode="replicate")
-            if self._positions is not None:
+            if varied:
                 conditions = functional.pad(conditions, (0, narrow, 0, 0), mode="replicate")
         y, levels = model.transforms.analyse(x, conditions)
         (rows, columns), cells = box.slices(window, BLOCK), box.slices(window, stride)
@@ -101,9 +99,9 @@ class TileEncoder:
 
     def plane(self, index: int) -> bytes:
         """The payload of a tile's quality plane."""
-        assert self._target.offsets is not None
+        assert self.target.offsets is not None
         box = self.grid.box(index)
-        part = self._target.offsets[
+        part = self.target.offsets[
             box.top // PLANE_CELL : -(-box.bottom // PLANE_CELL),
             box.left // PLANE_CELL : -(-box.right // PLANE_CELL),
         ]
@@ -123,23 +121,22 @@ class TileEncoder:
         stride = self._model.config.map_stride
         if self._positions is None:
             shape = (1, 1, box.height // stride, box.width // stride)
-            return torch.full(shape, self._target.quality, device=self._model.device)
+            return torch.full(shape, self.target.quality, device=self._model.device)
         rows, columns = box.slices(self.grid.bounds, stride)
         part = self._positions[rows, columns].astype(np.int64)
         return torch.from_numpy(part).to(self._model.device)[None, None]
 
-    def _conditions(self, window: Box) -> Tensor:
-        """Quality and tune for the transforms, [1, 2, rows, columns], or [1, 2, 1, 1] where they are constant."""
-        if self._positions is None:
-            values = [self._target.quality / QUALITY_STEPS, float(self._target.tune)]
-            return torch.tensor(values, device=self._model.device).view(1, 2, 1, 1)
-        tunes = torch.tensor([self._target.tune], device=self._model.device)
-        return Conditions(quality=self._quality(window), tunes=tunes).planes()
+    def _conditions(self, *boxes: Box) -> Conditions:
+        """Of boxes of one size."""
+        return Conditions.of([self._quality(box) for box in boxes], self.target.tune)
 
 
-def _coded_file(model: LoadedModel, array: Pixels, options: EncodeOptions, *, check: Check) -> bytes:
+def _coded_file(
+    model: LoadedModel, array: Pixels, options: EncodeOptions, *, grey: bool, check: Check
+) -> bytes:
     height, width, channels = array.shape
-    target = resolve_target(options, model.config, height=height, width=width)
+    tiles = TileEncoder(model, array, options)
+    target = tiles.target
     header = Header(
         width=width,
         height=height,
@@ -149,11 +146,10 @@ def _coded_file(model: LoadedModel, array: Pixels, options: EncodeOptions, *, ch
         quality=target.quality,
         tune=TUNES[target.tune],
         alpha=channels == 4,
-        grey=_is_grey(array),
+        grey=grey,
         plane=target.offsets is not None,
         lowest_level=model.config.lowest_level,
     )
-    tiles = TileEncoder(model, array, target, tile=options.tile)
     coded: dict[int, list[bytes]] = {}
     for batch in tiles.batches():
         coded |= zip(batch, tiles.encode(batch, check=check), strict=True)
@@ -162,7 +158,11 @@ def _coded_file(model: LoadedModel, array: Pixels, options: EncodeOptions, *, ch
     if header.plane:
         sections.insert(0, [tiles.plane(index) for index in order])
     if header.alpha:
-        sections.append([_alpha(array, header.grid.box(index), check=check) for index in order])
+        sections.append([])
+        for index in order:
+            check()
+            part = array[header.grid.box(index).slices(header.grid.bounds, 1)]
+            sections[-1].append(lossless.pack(part[..., 3:]))
     payloads = [payload for section in sections for payload in section]
     groups = max(len(own) for own in coded.values()) - 1
     for group in range(1, groups + 1):
@@ -171,7 +171,7 @@ def _coded_file(model: LoadedModel, array: Pixels, options: EncodeOptions, *, ch
     return pack(header, payloads[: len(payloads) - (header.grid.count - 1 - last)])
 
 
-def _lossless_file(array: Pixels, *, limit: int | None, check: Check) -> bytes | None:
+def _lossless_file(array: Pixels, *, grey: bool, limit: int | None, check: Check) -> bytes | None:
     """The file of a picture as it is; None, and early, where it has `limit` bytes or more."""
     height, width, channels = array.shape
     header = Header(
@@ -180,12 +180,12 @@ def _lossless_file(array: Pixels, *, limit: int | None, check: Check) -> bytes |
         profile="lossless",
         tile=LOSSLESS_TILE,
         alpha=channels == 4,
-        grey=_is_grey(array),
+        grey=grey,
     )
     payloads, left = [], limit
     for index in range(header.grid.count):
         check()
-        part = _cut(array, header.grid.box(index))
+        part = array[header.grid.box(index).slices(header.grid.bounds, 1)]
         payload = lossless.pack(part) if left is None else lossless.pack_below(part, limit=left)
         if payload is None:
             return None
@@ -195,15 +195,5 @@ def _lossless_file(array: Pixels, *, limit: int | None, check: Check) -> bytes |
     return file if limit is None or len(file) < limit else None
 
 
-def _alpha(array: Pixels, box: Box, *, check: Check) -> bytes:
-    check()
-    return lossless.pack(_cut(array, box)[..., 3:])
-
-
 def _is_grey(array: Pixels) -> bool:
     return bool((array[..., 0] == array[..., 1]).all() and (array[..., 0] == array[..., 2]).all())
-
-
-def _cut(array: Pixels, box: Box) -> Pixels:
-    part: Pixels = array[box.top : box.bottom, box.left : box.right]
-    return part

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.config import MAX_GROUPS, TUNES, Tune
-from model.container.header import DEFAULT_TILE, LARGEST_TILE
+from model.container.header import CODED_TILES, DEFAULT_TILE
 from model.errors import ParameterError
 from model.types import Region
 
@@ -14,7 +14,6 @@ DEFAULT_QUALITY = 50.0
 PLANE_CELL = 64  # pixels between two values of a quality plane
 PLANE_STEPS = 64  # of a plane's values from one end of the quality axis to the other
 Offsets = NDArray[np.int8]
-TILES = tuple(2**k for k in range(8, LARGEST_TILE.bit_length()))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -28,8 +27,8 @@ class EncodeOptions:
             (one step is about 11 % of the weight of errors); None where the quality is the same everywhere.
         lossless: True keeps the picture as it is and goes with none of the above; None does so where that is
             smaller than the coded picture; False never.
-        tile: side of a coded picture's tiles in pixels, one of `TILES`: smaller ones make small regions cheap to
-            decode and cost some bytes.
+        tile: side of a coded picture's tiles in pixels, one of `CODED_TILES`: smaller ones make small regions cheap
+            to decode and cost some bytes.
     """
 
     quality: float | None = None
@@ -47,8 +46,8 @@ class EncodeOptions:
             raise ParameterError(f"tune is one of {', '.join(TUNES)}, got {self.tune!r}")
         if not any(self.lossless is choice for choice in (None, True, False)):
             raise ParameterError(f"lossless is None, True or False, got {self.lossless!r}")
-        if type(self.tile) is not int or self.tile not in TILES:
-            raise ParameterError(f"tile is one of {', '.join(map(str, TILES))}, got {self.tile!r}")
+        if type(self.tile) is not int or self.tile not in CODED_TILES:
+            raise ParameterError(f"tile is one of {', '.join(map(str, CODED_TILES))}, got {self.tile!r}")
         chosen = (quality, self.tune, self.plane)
         if self.lossless and any(each is not None for each in chosen):
             raise ParameterError("a lossless file has neither quality nor tune nor plane")

@@ -32,6 +32,7 @@ LARGEST_LOSSLESS_TILE = 8192  # the largest power of two within WebP's 16383 pix
 
 _PROFILES = ("lossless", "cwic", "cvpr2018")
 _TILES = tuple(256 << k for k in range(8))
+CODED_TILES = tuple(tile for tile in _TILES if tile <= LARGEST_TILE)
 _ALPHA, _GREY, _PLANE = 1 << 5, 1 << 6, 1 << 7
 _QUALITY_MASK = 0x7FF
 _LEVEL_ZERO, _TUNE_SHIFT, _EXTENDED, _RESERVED = 1 << 11, 12, 1 << 14, 1 << 15

@@ -55,6 +55,19 @@ class Grid:
     tunes: Tensor
     check: Check
 
+    @classmethod
+    def of(cls, planes: Tensor, kept: Tensor, *, tunes: Tensor, check: Check) -> "Grid":
+        """Of conditioning planes [B, N, rows, columns] and how many channels are kept, [B, 1, rows, columns]."""
+        batch, _, height, width = planes.shape
+        return cls(
+            shape=(batch, height, width),
+            conditions=Plane.of(planes),
+            inside=inside_plane(batch, height, width, device=planes.device),
+            kept=kept.flatten(),
+            tunes=tunes,
+            check=check,
+        )
+
 
 class SymbolCoder:
     """Codes importance maps and codes with one checkpoint's integer models. Frozen after construction."""
@@ -69,7 +82,8 @@ class SymbolCoder:
     ) -> None:
         """Take the integer part of a checkpoint; names as `model.profiles.export.quantise` writes them.
 
-        `residual_weights` are what `Transforms.residual_weight` says for each tune; empty where it says None.
+        `residual_weights` are what `Transforms.residual_weight` says for each tune; empty where codes are not
+        centred.
         """
         self.config = config
         self.device = device
@@ -82,7 +96,7 @@ class SymbolCoder:
         self.map_tables = SymbolTables(weights["tables.map"].numpy(), order)
         map_spec, code_specs = group_specs(config)
         low, high = config.lowest_level - config.level_centre, config.highest_level - config.level_centre
-        self._map_alphabet = Alphabet(low=low, high=high, tables=self.map_tables, centred=False)
+        self._map_alphabet = Alphabet(low=low, high=high, tables=self.map_tables)
         choosing = torch.stack(list(residual_weights)).float().to(device) if residual_weights else None
         costs = torch.from_numpy(self.code_tables.residual_costs).to(device)
         self._alphabets = [
@@ -90,7 +104,6 @@ class SymbolCoder:
                 low=config.alphabet[0],
                 high=config.alphabet[1],
                 tables=self.code_tables,
-                centred=config.centred,
                 codes_of=config.codes_of,
                 weights=None if choosing is None else choosing[:, spec.start : spec.start + spec.size],
                 costs=costs,
@@ -197,18 +210,11 @@ class SymbolCoder:
     def _code_map(
         self, coders: Sequence[Coder], conditions: Conditions, levels: Tensor | None, *, check: Check
     ) -> Tensor:
-        batch, _, height, width = conditions.quality.shape
-        grid = Grid(
-            shape=(batch, height, width),
-            conditions=Plane.of(conditions.activations(self.config.conditions)),
-            inside=inside_plane(batch, height, width, device=self.device),
-            kept=torch.ones(batch * height * width, dtype=torch.int64, device=self.device),
-            tunes=conditions.tunes,
-            check=check,
-        )
+        planes = conditions.activations(self.config.conditions)
+        grid = Grid.of(planes, torch.ones_like(conditions.quality), tunes=conditions.tunes, check=check)
         values = None if levels is None else (levels - self.config.level_centre).float().reshape(-1, 1)
-        planes = self._code_group(self._map, self._map_alphabet, coders, grid, [], values)
-        symbols = _unpadded(planes.codes, grid.shape).div(FRACTIONS, rounding_mode="floor")
+        found = self._code_group(self._map, self._map_alphabet, coders, grid, [], values)
+        symbols = _unpadded(found.codes, grid.shape).div(FRACTIONS, rounding_mode="floor")
         return symbols.long() + self.config.level_centre
 
     def _code_groups(
@@ -223,18 +229,12 @@ class SymbolCoder:
         each = self.config.map_stride // BLOCK
         level_plane = (levels - self.config.level_centre) * (ACTIVATION_ONE // LEVEL_SCALE)
         planes = torch.cat([level_plane, conditions.activations(self.config.conditions)], 1)
-        fine = planes.repeat_interleave(each, 2).repeat_interleave(each, 3)
-        batch, _, height, width = fine.shape
-        kept = self._kept[levels].repeat_interleave(each, 2).repeat_interleave(each, 3)
-        grid = Grid(
-            shape=(batch, height, width),
-            conditions=Plane.of(fine),
-            inside=inside_plane(batch, height, width, device=self.device),
-            kept=kept.flatten(),
-            tunes=conditions.tunes,
-            check=check,
+        fine, kept = (
+            x.repeat_interleave(each, 2).repeat_interleave(each, 3) for x in (planes, self._kept[levels])
         )
+        grid = Grid.of(fine, kept, tunes=conditions.tunes, check=check)
         previous: list[Plane] = []
+        batch, height, width = grid.shape
         out = torch.zeros(batch, self.config.channels, height, width, dtype=torch.int16, device=self.device)
         for group, alphabet, own in zip(self._codes, self._alphabets, coders, strict=False):
             part = slice(group.spec.start, group.spec.start + group.spec.size)

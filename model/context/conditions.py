@@ -1,5 +1,6 @@
 """What conditions transforms and context models beside the picture itself: quality and tune."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,12 @@ class Conditions:
     quality: Tensor
     tunes: Tensor
 
+    @classmethod
+    def of(cls, qualities: Sequence[Tensor], tune: int) -> "Conditions":
+        """Of tiles of one picture, each with its quality, [1, 1, rows, columns]."""
+        quality = torch.cat(list(qualities))
+        return cls(quality=quality, tunes=torch.full((len(quality),), tune, device=quality.device))
+
     def activations(self, count: int) -> Tensor:
         """The first `count` of the planes quality and tune, as the integer models see them, [B, count, h, w]."""
         step = QUALITY_STEPS // ACTIVATION_ONE
@@ -28,7 +35,10 @@ class Conditions:
         tune = (self.tunes * ACTIVATION_ONE).view(-1, 1, 1, 1).expand_as(quality)
         return torch.cat([quality, tune], 1)[:, :count]
 
-    def planes(self) -> Tensor:
-        """Quality 0..1 and tune as the transforms see them, float32 [B, 2, rows, columns]."""
-        quality = self.quality.float() / QUALITY_STEPS
+    def planes(self, *, varied: bool) -> Tensor:
+        """Quality 0..1 and tune as the transforms see them, float32 [B, 2, rows, columns].
+
+        [B, 2, 1, 1] where the picture has no quality plane: `varied` says whether it has.
+        """
+        quality = (self.quality if varied else self.quality[:, :, :1, :1]).float() / QUALITY_STEPS
         return torch.cat([quality, self.tunes.float().view(-1, 1, 1, 1).expand_as(quality)], 1)

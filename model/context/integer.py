@@ -166,15 +166,12 @@ class IntegerGroup:
 
         Args:
             step: pass that the positions belong to.
-            centres: their rows in the planes, int64 [N].
+            centres: their rows in the planes, int64 [N], one at least.
             conditions: conditioning planes.
             previous: features of the earlier groups.
             local: this group's codes, zero where not coded yet.
             inside: `inside_plane` of the grid.
         """
-        if not len(centres):
-            empty = torch.empty(0, self.spec.size, dtype=torch.int32, device=centres.device)
-            return empty, empty
         chunks = [
             self._predict_chunk(step, chunk, conditions, previous, local, inside)
             for chunk in torch.split(centres, _CHUNK)

@@ -76,8 +76,8 @@ class GroupContext(nn.Module):
         if self.local is not None and self.linear is not None and bool(seen.any()):
             base = base + self.local(code_features(known))
             with _float32(base):
-                mean = _rows(self.linear(torch.cat([known, seen.expand(len(known), -1, -1, -1)], 1)))[:, at]
-        here = _rows(base) if self.spec.passes == 1 else _rows(base)[:, at]
+                mean = rows_at(self.linear(torch.cat([known, seen.expand(len(known), -1, -1, -1)], 1)), at)
+        here = _rows(base) if self.spec.passes == 1 else rows_at(base, at)
         hidden = torch.relu(_product(self.hidden, torch.relu(here)))
         with _float32(base):
             offset, log_scale = torch.split(_product(self.out, hidden.float()), self.spec.size, 2)

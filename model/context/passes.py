@@ -44,7 +44,12 @@ class GroupSpec:
     @property
     def passes(self) -> int:
         """How many passes the pattern has."""
-        return max(max(row) for row in self.pattern) + 1
+        return passes_of(self.pattern)
+
+
+def passes_of(pattern: Pattern) -> int:
+    """How many passes a pattern has."""
+    return max(map(max, pattern)) + 1
 
 
 def group_specs(config: CodecConfig) -> tuple[GroupSpec, tuple[GroupSpec, ...]]:

@@ -17,20 +17,23 @@ class Alphabet:
         low: smallest symbol.
         high: largest symbol.
         tables: probabilities of the decisions.
-        centred: whether a code is the predicted mean plus a whole residual, so that a symbol counts from the
-            mean's fraction.
-        codes_of: otherwise, from symbols to the codes that networks see; 0 stands for a masked one.
-        weights: of `Transforms.residual_weight` for each tune, float32 [tunes, size]; None rounds to the nearest.
+        codes_of: from symbols to the codes that networks see, where these are not centred; 0 is a masked one.
+        weights: of `Transforms.residual_weight` for each tune, float32 [tunes, size]; None where codes are not
+            centred.
         costs: bits of residuals, [SCALES, 2 * UNARY + 3]; there where weights are.
     """
 
     low: int
     high: int
     tables: SymbolTables
-    centred: bool
     codes_of: Callable[[Tensor], Tensor] = lambda symbols: symbols
     weights: Tensor | None = None
     costs: Tensor | None = None
+
+    @property
+    def centred(self) -> bool:
+        """Whether a code is the predicted mean plus a whole residual: a symbol counts from the mean's fraction."""
+        return self.weights is not None
 
     @property
     def largest_code(self) -> int:
@@ -60,16 +63,12 @@ def choose(
     y: Tensor, mean: Tensor, centre: Tensor, scale: Tensor, alphabet: Alphabet, tunes: Tensor
 ) -> Tensor:
     """The symbols to write for values [N, size], int32; `tunes` [N] says which weight holds where."""
-    if not alphabet.centred:
-        return y.round().clamp(alphabet.low, alphabet.high).int()
-    residual = y - mean / FRACTIONS
     weights, costs = alphabet.weights, alphabet.costs
-    if weights is not None and costs is not None:
+    if weights is None or costs is None:
+        return y.round().clamp(alphabet.low, alphabet.high).int()
 
-        def price(values: Tensor) -> Tensor:
-            return costs[scale, values.long().clamp(-UNARY - 1, UNARY + 1) + UNARY + 1]
+    def price(values: Tensor) -> Tensor:
+        return costs[scale, values.long().clamp(-UNARY - 1, UNARY + 1) + UNARY + 1]
 
-        whole = rdo_quantise(residual, price, weights[tunes])
-    else:
-        whole = residual.round()
+    whole = rdo_quantise(y - mean / FRACTIONS, price, weights[tunes])
     return (centre + whole).clamp(alphabet.low, alphabet.high).int()

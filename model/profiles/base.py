@@ -45,7 +45,7 @@ class Transforms(nn.Module):
         raise NotImplementedError
 
     def residual_weight(self, tune: int) -> Tensor | None:
-        """Bits that a squared error of 1 in a residual is worth, [channels]; None where nothing is chosen."""
+        """Bits that a squared error of 1 in a residual is worth, [channels]; None where codes have no residuals."""
         del tune
         return None
 

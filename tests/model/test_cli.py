@@ -25,6 +25,7 @@ from model.options import DEFAULT_QUALITY, DecodeOptions, EncodeOptions
 from model.protocol import DEFAULT_DECODE_OPTIONS, DEFAULT_ENCODE_OPTIONS, PictureCodec
 from model.types import Check, Limits, ModelInfo, Pixels, Region, unchecked
 from tests.conftest import picture
+from tests.containers import ReadsContainers
 
 PICTURE = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
 ROOT = Path(__file__).parents[2]
@@ -54,7 +55,7 @@ def packed(
 
 
 @dataclass(frozen=True)
-class FakeCodec:
+class FakeCodec(ReadsContainers):
     """Keeps pictures as they are. Claims one model id, as a checkpoint does.
 
     Of a decoding of one group it makes a black picture, so that one sees which option has come to it.
@@ -85,9 +86,6 @@ class FakeCodec:
         quality = DEFAULT_QUALITY if options.quality is None else options.quality
         return packed(array, model_id=self.model_id, quality=quality, tune=options.tune or "psnr")
 
-    def read(self, data: bytes, *, allow_truncated: bool = False) -> Container:
-        return file_format.unpack(data, limits=Limits(), allow_truncated=allow_truncated)
-
     def decode(
         self,
         file: bytes | Container,
@@ -96,7 +94,7 @@ class FakeCodec:
         check: Check = unchecked,
     ) -> Pixels:
         check()
-        container = self.read(file) if isinstance(file, bytes) else file
+        container = self.opened(file)
         header = container.header
         if header.model_id not in (b"", bytes.fromhex(self.model_id)):
             raise WrongModelError(f"made with {header.model_id.hex()}, not with {self.model_id}")

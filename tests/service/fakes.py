@@ -13,7 +13,8 @@ from model.container.format import QUALITY_STEPS, Container, Header, Section
 from model.errors import NoImportanceMapError, ParameterError
 from model.options import DEFAULT_QUALITY, DecodeOptions, EncodeOptions
 from model.protocol import DEFAULT_DECODE_OPTIONS, DEFAULT_ENCODE_OPTIONS
-from model.types import Check, Limits, ModelInfo, Pixels, unchecked
+from model.types import Check, ModelInfo, Pixels, unchecked
+from tests.containers import ReadsContainers
 
 LAST_GROUP = b"last group"
 
@@ -23,7 +24,7 @@ def nothing(_: Pixels) -> None:
 
 
 @dataclass(frozen=True)
-class FakeCodec:
+class FakeCodec(ReadsContainers):
     """Files are real ones, with all pixels, deflated, in a payload of the first tile.
 
     They have a second group, which means nothing, so that a file can be cut behind the pixels.
@@ -76,9 +77,6 @@ class FakeCodec:
         payloads += [zlib.compress(array.tobytes(), 1), *rest]
         return file_format.pack(header, payloads if options.lossless else [*payloads, LAST_GROUP, *rest])
 
-    def read(self, data: bytes, *, allow_truncated: bool = False) -> Container:
-        return file_format.unpack(data, limits=Limits(), allow_truncated=allow_truncated)
-
     def decode(
         self,
         file: bytes | Container,
@@ -88,7 +86,7 @@ class FakeCodec:
     ) -> Pixels:
         assert options == DEFAULT_DECODE_OPTIONS, "the service asks for no more yet"
         check()
-        container = self.read(file) if isinstance(file, bytes) else file
+        container = self.opened(file)
         header = container.header
         payload = container.payload(Section.SAMPLES if header.lossless else Section.CODES, 0)
         assert payload is not None

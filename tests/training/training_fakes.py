@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from model.container.format import DEFAULT_TILE, Container, Header, pack, unpack
+from model.container.format import DEFAULT_TILE, Container, Header, pack
 from model.errors import CheckpointNotFoundError
 from model.options import DEFAULT_QUALITY, DecodeOptions, EncodeOptions
 from model.protocol import DEFAULT_DECODE_OPTIONS, DEFAULT_ENCODE_OPTIONS
-from model.types import Check, Limits, ModelInfo, Pixels, unchecked
+from model.types import Check, ModelInfo, Pixels, unchecked
+from tests.containers import ReadsContainers
 
 MAP_SECTION = b"imap"
 
@@ -32,7 +33,7 @@ def made_up_info(name: str, *, fixed_rate: bool = False) -> ModelInfo:
 
 
 @dataclass(frozen=True)
-class JpegInABox:
+class JpegInABox(ReadsContainers):
     """Files are containers of a fake map of four bytes and a JPEG; the quality is JPEG's."""
 
     seen: list[float] = field(default_factory=list)
@@ -53,10 +54,6 @@ class JpegInABox:
         Image.fromarray(array).save(out, format="JPEG", quality=round(quality))
         return boxed(array, [MAP_SECTION, out.getvalue()], model_id=self.info.model_id)
 
-    def read(self, data: bytes, *, allow_truncated: bool = False) -> Container:
-        """As the real ones."""
-        return unpack(data, limits=Limits(), allow_truncated=allow_truncated)
-
     def decode(
         self,
         file: bytes | Container,
@@ -67,7 +64,7 @@ class JpegInABox:
         """The JPEG's picture."""
         check()
         del options
-        container = self.read(file) if isinstance(file, bytes) else file
+        container = self.opened(file)
         with Image.open(io.BytesIO(container.payloads[1])) as picture:
             return np.asarray(picture)
 

@@ -61,8 +61,6 @@ class CwicNetwork(nn.Module):
             mask = self._mask(fine_levels)
             context = torch.cat([level_plane(fine_levels, config), fine], 1).detach()
             weight = distortion_weight(config, transforms.log_gain)[fine[:, 1, 0, 0].long()].detach()
-            if not config.rdo:
-                weight = torch.full_like(weight, torch.inf)  # the nearest, whatever it costs
             level_bits = map_bits(self.context.map, levels.detach(), conditions, config)
         codes, code_bits = self._code(y * gain, mask, context, weight, noise=noise, groups=groups)
         x_hat = transforms.synthesis(codes / gain, level_plane(fine_levels, config), fine)

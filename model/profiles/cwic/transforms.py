@@ -44,7 +44,8 @@ def quantiser_gain(config: CwicConfig, conditions: Tensor, log_gain: Tensor) -> 
 
 def distortion_weight(config: CwicConfig, log_gain: Tensor) -> Tensor:
     """Bits that a squared error of 1 in a residual is worth when rounding; the shape of the gains."""
-    return config.rdo * 2 / math.log(2) * torch.exp(-2 * log_gain)
+    rdo = config.rdo or math.inf  # the nearest, whatever it costs
+    return rdo * 2 / math.log(2) * torch.exp(-2 * log_gain)
 
 
 def dct_basis(channels: int) -> NDArray[np.float32]:
@@ -196,7 +197,7 @@ class CwicTransforms(Transforms):
 
     def residual_weight(self, tune: int) -> Tensor | None:
         """See `distortion_weight`."""
-        return distortion_weight(self.config, self.log_gain[tune]) if self.config.rdo else None
+        return distortion_weight(self.config, self.log_gain[tune])
 
     def run_in(self, dtype: torch.dtype) -> None:
         """Use another precision for the convolutional branches; the block transforms keep float32."""

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from model.context.rates import logistic_bits
 from model.errors import CheckpointFormatError
 from model.options import EncodeOptions
 from model.profiles.cwic.network import CwicNetwork
-from model.profiles.cwic.transforms import dct_basis, lambda_at
+from model.profiles.cwic.transforms import dct_basis, distortion_weight, lambda_at
 from model.profiles.export import dequantise, logistic_tables, quantise
 from tests.conftest import TINY, picture
 
@@ -182,3 +183,10 @@ def test_each_tune_has_its_own_gains() -> None:
     conditions[1, 1] = 1
     psnr, visual = network.transforms.gain(conditions)
     assert torch.allclose(visual / psnr, torch.tensor(math.exp(0.5)))
+
+
+def test_without_the_choice_every_residual_is_the_nearest() -> None:
+    weight = distortion_weight(replace(TINY, rdo=0.0), torch.zeros(4))
+    residual, scales = torch.tensor([0.2, 0.6, -1.4, 1.5]), torch.full((4,), -4.0)
+    nearest = rdo_quantise(residual, lambda values: logistic_bits(values, 0.0, scales), weight)
+    assert torch.equal(nearest, residual.round())
