@@ -95,7 +95,7 @@ class Codec:
         *,
         check: Check = unchecked,
     ) -> Pixels:
-        """How many channels are kept where, uint8 [H, W] of the picture's size; 255 means all.
+        """The importance level of each place as a share of the highest, uint8 [H, W]; 255 keeps all channels.
 
         Of a picture, with options as in `encode`; or of a .cwic file, where it is read without decoding the codes.
 

@@ -41,7 +41,7 @@ class PictureCodec(Protocol):
         *,
         check: Check = unchecked,
     ) -> Pixels:
-        """How many channels are kept where, [H, W] of the picture's size, 255 = all.
+        """The importance level of each place as a share of the highest, [H, W]; 255 keeps all channels.
 
         Of a picture (with options as in `encode`), or of a .cwic file, where its codes are not decoded.
         """

@@ -6,7 +6,8 @@ shown anywhere, instead of a folder.
 
 The paper shows its maps in grey. Here a perceptual colour scale tells more levels apart, and is as dark where
 little is kept: black is no channel, pale yellow is all of them, the scale is at the top. Below each map are the
-rate of the whole file and the mean of the map: the share of the channels that is kept. "lossless" says that the file
+rate of the whole file and the mean of the map, which is the share of the channels that is kept where every level adds
+as many (profile `cvpr2018`). "lossless" says that the file
 has the picture losslessly, because coding it did not pay; the map is then of what coding would have kept.
 """
 
