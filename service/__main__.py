@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, get_args
 from pydantic import ValidationError
 
 from model.errors import CheckpointError, DeviceError
-from service import healthcheck, logs
+from service import healthcheck
 from service.cpus import usable_cpus
+from service.observe import logs
 from service.settings import PREFIX, Settings
 from service.uploads import reserve_upload_space
 from service.version import version
 
 if TYPE_CHECKING:
-    from service.engine import Load
+    from service.jobs.engine import Load
 
 FAILED = 1
 USAGE_ERROR = 2
@@ -65,7 +66,7 @@ def _serve(settings: Settings, load: "Load | None") -> int:
     import uvicorn
 
     from service.app import create_app
-    from service.models import load_codecs
+    from service.jobs.models import load_codecs
 
     failures: list[Exception] = []
 

@@ -6,17 +6,17 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from service import openapi, problems
-from service.body import BodyLimit
-from service.codec_routes import codec_routes
-from service.context import RequestContext
-from service.engine import Engine, Load
-from service.metrics import Metrics
-from service.models import load_codecs
-from service.page import page_routes
+from service.api import openapi, problems
+from service.api.body import BodyLimit
+from service.api.codec_routes import codec_routes
+from service.api.status_routes import status_routes
+from service.jobs.engine import Engine, Load
+from service.jobs.models import load_codecs
+from service.observe.metrics import Metrics
+from service.observe.requests import RequestContext
 from service.settings import Settings
-from service.status_routes import status_routes
 from service.version import version
+from service.web.pages import page_routes
 
 logger = logging.getLogger("cwic.app")
 
@@ -64,7 +64,7 @@ def create_app(
         version=version("cwic"),
         description=_DESCRIPTION,
         lifespan=lifespan,
-        docs_url=None,  # its page loads Swagger UI from a CDN; `service.page` has one that needs no network
+        docs_url=None,  # its page loads Swagger UI from a CDN; `service.web.pages` has one that needs no network
         redoc_url=None,
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,

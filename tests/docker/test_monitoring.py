@@ -10,7 +10,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from service.metrics import Metrics
+from service.observe.metrics import Metrics
 from tests.docker.promql import (
     DASHBOARD,
     DOCKER,

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from model.types import Limits
-from service.models import limits_of
+from service.jobs.models import limits_of
 from service.settings import PREFIX, Settings
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from model.types import Pixels
-from service import logs, problems
-from service.gate import Gate
-from service.problems import ProblemError
-from service.worker import BEAT, Worker
+from service.api import problems
+from service.api.problems import ProblemError
+from service.jobs.gate import Gate
+from service.jobs.worker import BEAT, Worker
+from service.observe import logs
 from tests.effort import PATIENCE, wait_until
 
 

@@ -14,12 +14,12 @@ from model.images.files import read_image
 from model.images.writing import MEDIA_TYPES, formats_for, write_image
 from model.options import EncodeOptions
 from model.protocol import PictureCodec
-from service import openapi, problems
-from service.engine import Engine, Job
-from service.models import limits_of
-from service.negotiation import choose_format
-from service.problems import ProblemError
-from service.schemas import CompressQuery, DecompressQuery, FileFacts, NoQuery
+from service.api import openapi, problems
+from service.api.negotiation import choose_format
+from service.api.problems import ProblemError
+from service.api.schemas import CompressQuery, DecompressQuery, FileFacts, NoQuery
+from service.jobs.engine import Engine, Job
+from service.jobs.models import limits_of
 
 NOTES = "X-CWIC-Notes"
 

@@ -14,8 +14,8 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
 
-from service import problems
-from service.problems import ProblemError
+from service.api import problems
+from service.api.problems import ProblemError
 
 T = TypeVar("T")
 

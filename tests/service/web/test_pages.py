@@ -7,7 +7,7 @@ import re
 import httpx
 import pytest
 
-from service.schemas import FileFacts
+from service.api.schemas import FileFacts
 from tests.service.server import metric
 
 PAGES = ["/", "/docs"]

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from service import logs
+from service.observe import logs
 
 
 @pytest.fixture

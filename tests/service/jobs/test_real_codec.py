@@ -13,7 +13,7 @@ from model.options import DecodeOptions, EncodeOptions
 from model.protocol import DEFAULT_DECODE_OPTIONS
 from model.types import Limits, Pixels
 from service.app import create_app
-from service.models import load_codecs, prove
+from service.jobs.models import load_codecs, prove
 from service.settings import Settings
 from tests.conftest import picture
 from tests.effort import wait_until

@@ -1,6 +1,6 @@
 """The OpenAPI document, compared with the committed one: what clients rely on changes only on purpose.
 
-To renew it: `python -m tests.service.renew_openapi`, and read the difference before committing it.
+To renew it: `python -m tests.service.api.renew_openapi`, and read the difference before committing it.
 """
 
 import json
@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.service.renew_openapi import PATH, document
+from tests.service.api.renew_openapi import PATH, document
 
 WORK = ["/compress", "/decompress", "/importance-map", "/inspect"]
 
@@ -21,7 +21,7 @@ def api() -> Any:
 
 
 def test_the_document_is_the_committed_one() -> None:
-    assert document() == Path(PATH).read_text(), "renew it with: python -m tests.service.renew_openapi"
+    assert document() == Path(PATH).read_text(), "renew it with: python -m tests.service.api.renew_openapi"
 
 
 def test_the_server_serves_it(client: httpx.Client, api: Any) -> None:

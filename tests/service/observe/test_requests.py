@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.types import Pixels
-from service import logs
+from service.observe import logs
 from tests.effort import wait_until
 from tests.service.fakes import FakeCodec, png
 from tests.service.server import metric, serving

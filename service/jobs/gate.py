@@ -6,8 +6,8 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
-from service import problems
-from service.problems import ProblemError
+from service.api import problems
+from service.api.problems import ProblemError
 
 
 class Slot:

@@ -6,8 +6,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from model.images.writing import MEDIA_TYPES
-from service import problems
-from service.problems import Kind, Problem
+from service.api import problems
+from service.api.problems import Kind, Problem
 
 CWIC_TYPE = "image/x-cwic"
 TEXT = "text/plain"

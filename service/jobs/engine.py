@@ -13,15 +13,16 @@ from starlette.requests import Request
 from model.errors import CwicError
 from model.protocol import PictureCodec
 from model.types import Check
-from service import models, problems
-from service.body import read_body
-from service.gate import Gate
-from service.metrics import Metrics
-from service.models import Models
-from service.problems import ProblemError
+from service.api import problems
+from service.api.body import read_body
+from service.api.problems import ProblemError
+from service.jobs import models
+from service.jobs.gate import Gate
+from service.jobs.models import Models
+from service.jobs.worker import Worker, dead
+from service.observe.metrics import Metrics
+from service.observe.timing import Stages
 from service.settings import Settings
-from service.stages import Stages
-from service.worker import Worker, dead
 
 T = TypeVar("T")
 

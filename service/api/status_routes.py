@@ -6,10 +6,10 @@ from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import JSONResponse, Response
 
-from service import openapi, problems
-from service.engine import Engine
-from service.problems import ProblemError
-from service.schemas import Health, ModelFacts, ModelList, Status
+from service.api import openapi, problems
+from service.api.problems import ProblemError
+from service.api.schemas import Health, ModelFacts, ModelList, Status
+from service.jobs.engine import Engine
 from service.version import version
 
 _SCRAPE: openapi.Schema = {

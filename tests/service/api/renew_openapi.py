@@ -1,4 +1,4 @@
-"""Writes the OpenAPI document that test_openapi.py compares with: `python -m tests.service.renew_openapi`."""
+"""Writes the OpenAPI document that test_openapi.py compares with: `python -m tests.service.api.renew_openapi`."""
 
 import json
 from pathlib import Path

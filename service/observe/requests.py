@@ -10,9 +10,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service import logs, problems
-from service.metrics import METHODS, Metrics
-from service.stages import Stages
+from service.api import problems
+from service.observe import logs
+from service.observe.metrics import METHODS, Metrics
+from service.observe.timing import Stages
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 QUIET = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})

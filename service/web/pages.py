@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse
 def page_routes() -> APIRouter:
     """The routes of the pages."""
     router = APIRouter(include_in_schema=False)
-    page_html, page_headers = _read("page.html")
+    page_html, page_headers = _read("index.html")
     docs_html, docs_headers = _read("docs.html")
 
     @router.get("/")
@@ -41,7 +41,7 @@ def content_security_policy(html: str) -> str:
 
 
 def _read(name: str) -> tuple[str, dict[str, str]]:
-    html = resources.files("service").joinpath(name).read_text("utf-8")
+    html = resources.files("service.web").joinpath(name).read_text("utf-8")
     return html, {
         "Content-Security-Policy": content_security_policy(html),
         "Referrer-Policy": "no-referrer",

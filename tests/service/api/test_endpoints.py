@@ -14,7 +14,7 @@ from model.container import format as file_format
 from model.images.writing import MEDIA_TYPES
 from model.options import EncodeOptions
 from model.types import Limits
-from service.schemas import DecompressQuery, PictureFormat
+from service.api.schemas import DecompressQuery, PictureFormat
 from tests.effort import PATIENCE
 from tests.service.fakes import LAST_GROUP, FakeCodec, picture_array, pixels, png
 from tests.service.server import metric

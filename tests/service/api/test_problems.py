@@ -6,7 +6,7 @@ import pytest
 
 from model import errors
 from model.types import Pixels
-from service import problems
+from service.api import problems
 from tests.service.fakes import FakeCodec, png
 from tests.service.server import serving
 

@@ -10,8 +10,8 @@ from model.errors import CheckpointNotFoundError, SelfTestError, WrongModelError
 from model.options import EncodeOptions
 from model.protocol import PictureCodec
 from model.types import Limits
-from service import problems
-from service.problems import ProblemError
+from service.api import problems
+from service.api.problems import ProblemError
 from service.settings import Settings
 
 

@@ -1,0 +1,1 @@
+"""HTTP: what comes in as a request and goes out as an answer."""

@@ -1,0 +1,1 @@
+"""The work itself: operations, admission, batches, workers. Nothing here knows HTTP."""
