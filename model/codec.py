@@ -1,6 +1,6 @@
 """The public face of the codec: pictures to .cwic files and back."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -15,11 +15,12 @@ from model.entropy.tables import SymbolTables
 from model.errors import ParameterError, TruncatedFileError
 from model.loaded import LoadedModel
 from model.options import DecodeOptions, EncodeOptions
-from model.protocol import DEFAULT_DECODE_OPTIONS, DEFAULT_ENCODE_OPTIONS
-from model.types import Check, Limits, ModelInfo, Pixels, unchecked
+from model.protocol import DEFAULT_DECODE_OPTIONS, DEFAULT_ENCODE_OPTIONS, PictureCodec
+from model.steps import Work, results_of, run
+from model.types import Limits, ModelInfo, Pixels
 
 
-class Codec:
+class Codec(PictureCodec):
     """One checkpoint, ready to code. Frozen after construction; safe to use from several threads.
 
     Everything that feeds a probability is integer arithmetic, so that a file decodes to the same codes on every
@@ -51,17 +52,10 @@ class Codec:
         """The probability tables of importance maps and of codes."""
         return self._model.symbols.map_tables, self._model.symbols.code_tables
 
-    def encode(
-        self, array: Pixels, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS, *, check: Check = unchecked
-    ) -> bytes:
-        """A .cwic file of a picture, uint8 [H, W, 3] or [H, W, 4].
-
-        Raises:
-            ParameterError: an array of another kind, or options that this checkpoint does not have.
-            LimitError: the picture is larger than the codec's limits.
-        """
+    def encoding(self, array: Pixels, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS) -> Work[bytes]:
+        """See `PictureCodec.encode`; an array or options that will not do are refused at once."""
         self._check_picture(array)
-        return encode_picture(self._model, array, options, check=check)
+        return encode_picture(self._model, array, options)
 
     def read(self, data: bytes, *, allow_truncated: bool = False) -> Container:
         """Parse a file and check all of it that needs no decoding.
@@ -72,37 +66,16 @@ class Codec:
         """
         return unpack(data, limits=self.limits, allow_truncated=allow_truncated)
 
-    def decode(
-        self,
-        file: bytes | Container,
-        options: DecodeOptions = DEFAULT_DECODE_OPTIONS,
-        *,
-        check: Check = unchecked,
-    ) -> Pixels:
-        """The picture of a .cwic file, or a region of it, uint8 [H, W, 3] or [H, W, 4].
+    def decoding(
+        self, file: bytes | Container, options: DecodeOptions = DEFAULT_DECODE_OPTIONS
+    ) -> Work[Pixels]:
+        """See `PictureCodec.decode`; what reading the file finds is raised at once."""
+        return decode_picture(self._model, self._read(file, options), options)
 
-        Raises:
-            FileError: the file is damaged, cut short without permission, or was made with another checkpoint.
-            LimitError: the picture is larger than the codec's limits.
-            ParameterError: a region that is not inside the picture.
-        """
-        return decode_picture(self._model, self._read(file, options), options, check=check)
-
-    def importance_map(
-        self,
-        source: Pixels | bytes | Container,
-        options: EncodeOptions = DEFAULT_ENCODE_OPTIONS,
-        *,
-        check: Check = unchecked,
-    ) -> Pixels:
-        """The importance level of each place as a share of the highest, uint8 [H, W]; 255 keeps all channels.
-
-        Of a picture, with options as in `encode`; or of a .cwic file, where it is read without decoding the codes.
-
-        Raises:
-            FileError: see `decode`; NoImportanceMapError for a lossless file.
-            ParameterError, LimitError: see `encode`.
-        """
+    def mapping(
+        self, source: Pixels | bytes | Container, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS
+    ) -> Work[Pixels]:
+        """See `PictureCodec.importance_map`; what will not do is refused at once."""
         if isinstance(source, np.ndarray):
             self._check_picture(source)
             height, width = source.shape[:2]
@@ -111,14 +84,7 @@ class Codec:
             file = self._read(source, DEFAULT_DECODE_OPTIONS)
             height, width = file.header.height, file.header.width
             tiles = TileDecoder(self._model, file)
-        out = np.empty((height, width), np.uint8)
-        for index, levels in tiles.maps(check=check):
-            stride = self.config.map_stride
-            grey = (levels[0, 0] * 255 // self.config.levels).to(torch.uint8).cpu().numpy()
-            fine = grey.repeat(stride, 0).repeat(stride, 1)
-            part = out[tiles.grid.box(index).slices(tiles.grid.bounds, 1)]  # without what pads the picture
-            part[:] = fine[: part.shape[0], : part.shape[1]]
-        return out
+        return self._map_of(tiles, height, width)
 
     def decode_codes(self, file: bytes | Container) -> tuple[Tensor, Tensor]:
         """A file's levels, int64 [1, rows, columns], and codes in 1 / 32, int16 [channels, h, w].
@@ -126,7 +92,7 @@ class Codec:
         They are equal on every machine.
         """
         container = file if isinstance(file, Container) else self.read(file)
-        tile = TileDecoder(self._model, container).whole(check=unchecked)
+        tile = run(TileDecoder(self._model, container).whole())
         return tile.levels[0].cpu(), tile.codes[0].cpu()
 
     def kept_codes(self, file: bytes | Container) -> int:
@@ -134,15 +100,24 @@ class Codec:
         container = self._read(file, DEFAULT_DECODE_OPTIONS)
         if container.header.lossless:
             return 0
-        maps = TileDecoder(self._model, container).maps(check=unchecked)
-        return sum(self._model.symbols.kept_codes(levels) for _, levels in maps)
+        maps = run(results_of(TileDecoder(self._model, container).mapping))
+        return sum(map(self._model.symbols.kept_codes, maps))
 
     def write_to(self, sink: Callable[[], Sink], array: Pixels, options: EncodeOptions) -> None:
         """Code a picture into sinks of the caller's instead of a file; for calibration."""
         self._check_picture(array)
-        tiles = TileEncoder(self._model, array, options)
-        for batch in tiles.batches():
-            tiles.encode(batch, sink=sink, check=unchecked)
+        run(results_of(TileEncoder(self._model, array, options, sink=sink).encoding))
+
+    def _map_of(self, tiles: TileEncoder | TileDecoder, height: int, width: int) -> Work[Pixels]:
+        out = np.empty((height, width), np.uint8)
+        maps: Sequence[Tensor] = yield tiles.mapping
+        for index, levels in enumerate(maps):
+            stride = self.config.map_stride
+            grey = (levels[0, 0] * 255 // self.config.levels).to(torch.uint8).cpu().numpy()
+            fine = grey.repeat(stride, 0).repeat(stride, 1)
+            part = out[tiles.grid.box(index).slices(tiles.grid.bounds, 1)]  # without what pads the picture
+            part[:] = fine[: part.shape[0], : part.shape[1]]
+        return out
 
     def _read(self, file: bytes | Container, options: DecodeOptions) -> Container:
         if not isinstance(file, Container):

@@ -1,7 +1,7 @@
 """Files to pictures: only the tiles that are needed, each with what its neighbours' codes add at its borders."""
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Hashable, Iterable, Sequence
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from model.errors import HeaderError, NoImportanceMapError, ParameterError, Wron
 from model.loaded import LoadedModel
 from model.options import PLANE_CELL, PLANE_STEPS, DecodeOptions
 from model.rate_control import positions
+from model.steps import Step, Work
 from model.tiling import Box, TileGrid
 from model.types import Check, Pixels
 
@@ -29,27 +30,28 @@ class Tile(NamedTuple):
     codes: Tensor
 
 
-def decode_picture(model: LoadedModel, file: Container, options: DecodeOptions, *, check: Check) -> Pixels:
+def decode_picture(model: LoadedModel, file: Container, options: DecodeOptions) -> Work[Pixels]:
     """The picture of a file, or a region of it, uint8 [H, W, 3] or [H, W, 4]; raises FileError, ParameterError."""
     header = file.header
     region = region_box(options, header.grid)
     channels = 4 if header.alpha else 3
     out = np.empty((region.height, region.width, channels), np.uint8)
     tiles = None if header.lossless else TileDecoder(model, file, groups=options.groups)
-    wanted = header.grid.touching(region)
-    for index in wanted:
-        check()
-        box = header.grid.box(index)
-        size = (box.height, box.width)
-        if tiles is None:
-            samples = lossless.unpack(_there(file, Section.SAMPLES, index), (*size, channels))
-        else:
-            samples = tiles.pixels(index, wanted, check=check)[: box.height, : box.width]
-            if header.alpha:
-                alpha = lossless.unpack(_there(file, Section.ALPHA, index), (*size, 1))
-                samples = np.concatenate([samples, alpha], 2)
-        both = box.intersection(region)
-        out[both.slices(region, 1)] = samples[both.slices(box, 1)]
+    for band in header.grid.bands(header.grid.touching(region)):
+        coloured: Sequence[Pixels] = [] if tiles is None else (yield from tiles.pixels(band))
+        for place, index in enumerate(band):
+            yield ()
+            box = header.grid.box(index)
+            size = (box.height, box.width)
+            if header.lossless:
+                samples = lossless.unpack(_there(file, Section.SAMPLES, index), (*size, channels))
+            else:
+                samples = coloured[place][: box.height, : box.width]
+                if header.alpha:
+                    alpha = lossless.unpack(_there(file, Section.ALPHA, index), (*size, 1))
+                    samples = np.concatenate([samples, alpha], 2)
+            both = box.intersection(region)
+            out[both.slices(region, 1)] = samples[both.slices(box, 1)]
     return out
 
 
@@ -72,9 +74,9 @@ class TileDecoder:
     def __init__(self, model: LoadedModel, file: Container, *, groups: int | None = None) -> None:
         """Take a file of this model; raises NoImportanceMapError, WrongModelError, HeaderError."""
         check_model(model, file)
-        self._model = model
-        self._file = file
-        self._groups = min(groups or len(model.config.groups), len(model.config.groups))
+        self.model = model
+        self.file = file
+        self.groups = min(groups or len(model.config.groups), len(model.config.groups))
         if file.groups > len(model.config.groups):
             raise HeaderError(
                 f"{file.groups} channel groups in a file of a model of {len(model.config.groups)}"
@@ -84,56 +86,35 @@ class TileDecoder:
         self._tune = TUNES.index(file.header.tune)
         self._tiles: dict[int, Tile] = {}
 
-    def pixels(self, index: int, wanted: list[int], *, check: Check) -> Pixels:
-        """The pixels of a tile, uint8 [H, W, 3], padded to whole cells.
-
-        Args:
-            index: of the tile.
-            wanted: all tiles that are asked for one after the other, ascending.
-            check: called between the steps of the work.
-        """
-        window = self.grid.box(index).grown(self._model.transforms.synthesis_margin, within=self.grid.bounds)
-        with torch.inference_mode():
-            whole = self._assembled(window, self._ahead(index, wanted), check=check)
-            x_hat = self._model.transforms.synthesise(
-                whole.codes.float() / FRACTIONS,
-                whole.levels,
-                Conditions.of([whole.quality], self._tune).planes(varied=self._file.header.plane),
-            )
-            rows, columns = self.grid.box(index).slices(window, 1)
-            x_hat = x_hat[0, :, rows, columns]
-            if self._file.header.grey:
-                x_hat = x_hat.mean(0, keepdim=True).expand(3, -1, -1)
-            pixels = (x_hat * 255).round_().clamp_(0, 255).to(torch.uint8)
-            found: Pixels = pixels.permute(1, 2, 0).cpu().contiguous().numpy()
-        self._forget(index, wanted)
+    def pixels(self, band: Sequence[int]) -> Work[Sequence[Pixels]]:
+        """The pixels of some tiles, uint8 [H, W, 3], padded to whole cells; of later bands, in ascending order."""
+        needed = {index for each in band for index in self.grid.touching(self.window(each))}
+        self._tiles = {index: tile for index, tile in self._tiles.items() if index >= min(needed)}
+        yield from self._decode(sorted(needed))
+        found: Sequence[Pixels] = yield [SynthesiseTile(self, index) for index in band]
         return found
 
-    def whole(self, *, check: Check) -> Tile:
+    def whole(self) -> Work[Tile]:
         """All tiles as one, for files that are small enough for it."""
-        with torch.inference_mode():
-            return self._assembled(self.grid.bounds, list(range(self.grid.count)), check=check)
+        yield from self._decode(range(self.grid.count))
+        return self.assembled(self.grid.bounds)
 
-    def maps(self, *, check: Check) -> Iterator[tuple[int, Tensor]]:
-        """Each tile with its levels, int64 [1, 1, rows, columns]; no codes are decoded."""
-        with torch.inference_mode():
-            for batch in self.grid.batches(range(self.grid.count), self._model.symbols.parallel):
-                conditions = self._tile_conditions(batch)
-                yield from zip(
-                    batch, torch.split(self._levels(batch, conditions, check=check), 1), strict=True
-                )
+    @property
+    def mapping(self) -> "list[MapTile]":
+        """A step for each tile."""
+        return [MapTile(self, index) for index in range(self.grid.count)]
 
-    def _assembled(self, window: Box, ahead: list[int], *, check: Check) -> Tile:
-        """What lies in a window, of the tiles that it touches; those that are missing are decoded."""
+    def window(self, index: int) -> Box:
+        """The pixels of a tile and those around it whose codes can change it."""
+        return self.grid.box(index).grown(self.model.transforms.synthesis_margin, within=self.grid.bounds)
+
+    def assembled(self, window: Box) -> Tile:
+        """What lies in a window, of the tiles that it touches, which have been decoded."""
         touched = self.grid.touching(window)
-        missing = [index for index in ahead if index not in self._tiles]
-        for batch in self.grid.batches(missing, self._model.symbols.parallel):
-            if not all(index in self._tiles for index in touched):
-                self._decode(batch, check=check)
         if touched == [0] and self.grid.box(0) == window:
             return self._tiles[0]
         parts = []
-        for field, stride in enumerate((self._model.config.map_stride,) * 2 + (BLOCK,)):
+        for field, stride in enumerate((self.model.config.map_stride,) * 2 + (BLOCK,)):
             first = self._tiles[touched[0]][field]
             shape = (1, first.shape[1], window.height // stride, window.width // stride)
             whole = torch.empty(shape, dtype=first.dtype, device=first.device)
@@ -146,60 +127,117 @@ class TileDecoder:
             parts.append(whole)
         return Tile(*parts)
 
-    def _ahead(self, index: int, wanted: list[int]) -> list[int]:
-        """The tiles that this and later tiles need, in the order in which they are needed."""
-        margin = self._model.transforms.synthesis_margin
-        near = [i for i in wanted if index <= i <= index + 2 * self.grid.columns]
-        needed = {
-            each: None
-            for i in near
-            for each in self.grid.touching(self.grid.box(i).grown(margin, within=self.grid.bounds))
-        }
-        return list(needed)
+    def synthesise(self, index: int) -> Pixels:
+        """The pixels of a tile, uint8 [H, W, 3], padded to whole cells; all that its window touches is decoded."""
+        window = self.window(index)
+        with torch.inference_mode():
+            whole = self.assembled(window)
+            x_hat = self.model.transforms.synthesise(
+                whole.codes.float() / FRACTIONS,
+                whole.levels,
+                Conditions.of(whole.quality, self._tune).planes(varied=self.file.header.plane),
+            )
+            rows, columns = self.grid.box(index).slices(window, 1)
+            x_hat = x_hat[0, :, rows, columns]
+            if self.file.header.grey:
+                x_hat = x_hat.mean(0, keepdim=True).expand(3, -1, -1)
+            pixels = (x_hat * 255).round_().clamp_(0, 255).to(torch.uint8)
+            found: Pixels = pixels.permute(1, 2, 0).cpu().contiguous().numpy()
+        return found
 
-    def _forget(self, index: int, wanted: list[int]) -> None:
-        """Let go of the tiles that no later tile needs."""
-        later = [i for i in wanted if i > index]
-        oldest = min(later, default=self.grid.count) - self.grid.columns - 1
-        self._tiles = {i: tile for i, tile in self._tiles.items() if i >= oldest}
+    def conditions(self, index: int) -> Conditions:
+        """Of a tile."""
+        return Conditions.of(self._quality(index).to(self.model.device), self._tune)
 
-    def _decode(self, batch: list[int], *, check: Check) -> None:
-        conditions = self._tile_conditions(batch)
-        levels = self._levels(batch, conditions, check=check)
-        payloads = [
-            [
-                self._file.payload(Section.CODES, index, group)
-                for group in range(len(self._model.config.groups))
-            ]
-            for index in batch
-        ]
-        codes = self._model.symbols.decode_codes(
-            payloads, levels, conditions, groups=self._groups, check=check
-        )
-        parts = (torch.split(part, 1) for part in (levels, conditions.quality, codes))
-        self._tiles |= {index: Tile(*own) for index, own in zip(batch, zip(*parts, strict=True), strict=True)}
-
-    def _levels(self, batch: list[int], conditions: Conditions, *, check: Check) -> Tensor:
-        payloads = [_there(self._file, Section.MAP, index) for index in batch]
-        return self._model.symbols.decode_map(payloads, conditions, check=check)
-
-    def _tile_conditions(self, batch: list[int]) -> Conditions:
-        return Conditions.of([self._quality(index).to(self._model.device) for index in batch], self._tune)
+    def _decode(self, indices: Iterable[int]) -> Work[None]:
+        missing = [index for index in indices if index not in self._tiles]
+        decoded: Sequence[Tile] = yield [DecodeTile(self, index) for index in missing]
+        self._tiles |= zip(missing, decoded, strict=True)
 
     def _quality(self, index: int) -> Tensor:
         """Positions on the quality axis, int64 [1, 1, rows, columns]."""
-        box, stride, header = self.grid.box(index), self._model.config.map_stride, self._file.header
+        box, stride, header = self.grid.box(index), self.model.config.map_stride, self.file.header
         shape = (box.height // stride, box.width // stride)
         if not header.plane:
             return torch.full((1, 1, *shape), header.quality)
         offsets = unpack_offsets(
-            _there(self._file, Section.PLANE, index),
-            self._model.symbols.map_tables,
+            _there(self.file, Section.PLANE, index),
+            self.model.symbols.map_tables,
             (-(-box.height // PLANE_CELL), -(-box.width // PLANE_CELL)),
             limit=PLANE_STEPS,
         )
         at = positions(header.quality, offsets, cells=PLANE_CELL // stride)[: shape[0], : shape[1]]
         return torch.from_numpy(at.astype(np.int64))[None, None]
+
+
+class MapTile(Step[TileDecoder]):
+    """Decode a tile's map: to its levels, int64 [1, 1, rows, columns]."""
+
+    @property
+    def key(self) -> Hashable:
+        """Tiles of one size are walked together."""
+        return type(self), self.owner.model, self.box.size
+
+    @property
+    def most(self) -> int:
+        """See `SymbolCoder.parallel`."""
+        return self.owner.model.symbols.parallel(self.box.pixels)
+
+    @classmethod
+    def run(cls, steps: Sequence[Self], check: Check) -> list[Tensor]:
+        """See `Step`."""
+        with torch.inference_mode():
+            conditions = Conditions.cat([each.owner.conditions(each.index) for each in steps])
+            return list(torch.split(_levels(steps, conditions, check=check), 1))
+
+
+class DecodeTile(Step[TileDecoder]):
+    """Decode a tile's map and codes."""
+
+    @property
+    def key(self) -> Hashable:
+        """Tiles of one size are walked together."""
+        return type(self), self.owner.model, self.owner.groups, self.box.size
+
+    @property
+    def most(self) -> int:
+        """See `SymbolCoder.parallel`."""
+        return self.owner.model.symbols.parallel(self.box.pixels)
+
+    @classmethod
+    def run(cls, steps: Sequence[Self], check: Check) -> list[Tile]:
+        """See `Step`."""
+        first = steps[0].owner
+        with torch.inference_mode():
+            conditions = Conditions.cat([each.owner.conditions(each.index) for each in steps])
+            levels = _levels(steps, conditions, check=check)
+            groups = range(len(first.model.config.groups))
+            payloads = [
+                [each.owner.file.payload(Section.CODES, each.index, k) for k in groups] for each in steps
+            ]
+            codes = first.model.symbols.decode_codes(
+                payloads, levels, conditions, groups=first.groups, check=check
+            )
+            parts = (torch.split(part, 1) for part in (levels, conditions.quality, codes))
+            return [Tile(*own) for own in zip(*parts, strict=True)]
+
+
+class SynthesiseTile(Step[TileDecoder]):
+    """A tile's codes, and those around it, to its pixels, uint8 [H, W, 3]."""
+
+    @classmethod
+    def run(cls, steps: Sequence[Self], check: Check) -> list[Pixels]:
+        """One by one, so that no result depends on the batch."""
+        found = []
+        for each in steps:
+            check()
+            found.append(each.owner.synthesise(each.index))
+        return found
+
+
+def _levels(steps: Sequence[Step[TileDecoder]], conditions: Conditions, *, check: Check) -> Tensor:
+    payloads = [_there(each.owner.file, Section.MAP, each.index) for each in steps]
+    return steps[0].owner.model.symbols.decode_map(payloads, conditions, check=check)
 
 
 def check_model(model: LoadedModel, file: Container) -> None:

@@ -1,6 +1,7 @@
 """Pictures to files: tile by tile, so that memory stays bounded whatever the picture's size."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from typing import Self
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from model.entropy.tables import Ints
 from model.loaded import LoadedModel
 from model.options import PLANE_CELL, PLANE_STEPS, EncodeOptions
 from model.rate_control import positions, resolve_target
+from model.steps import Step, Work
 from model.tiling import Box, TileGrid
 from model.types import Check, Pixels
 
@@ -25,17 +27,18 @@ from model.types import Check, Pixels
 _MIN_CELLS = 2
 
 
-def encode_picture(model: LoadedModel, array: Pixels, options: EncodeOptions, *, check: Check) -> bytes:
+def encode_picture(model: LoadedModel, array: Pixels, options: EncodeOptions) -> Work[bytes]:
     """A file of a picture, uint8 [H, W, 3] or [H, W, 4], as the options ask; lossless where that is smaller."""
     grey = _is_grey(array)
     if options.lossless:
-        file = _lossless_file(array, grey=grey, limit=None, check=check)
+        file = yield from _lossless_file(array, grey=grey, limit=None)
         assert file is not None
         return file
-    coded = _coded_file(model, array, options, grey=grey, check=check)
+    coded = yield from _coded_file(model, array, options, grey=grey)
     if options.lossless is False:
         return coded
-    return _lossless_file(array, grey=grey, limit=len(coded), check=check) or coded
+    smaller = yield from _lossless_file(array, grey=grey, limit=len(coded))
+    return smaller or coded
 
 
 class TileEncoder:
@@ -45,11 +48,17 @@ class TileEncoder:
     models see nothing beyond it.
     """
 
-    def __init__(self, model: LoadedModel, array: Pixels, options: EncodeOptions) -> None:
-        """Take a picture, whose first three channels are coded; raises ParameterError, see `resolve_target`."""
+    def __init__(
+        self, model: LoadedModel, array: Pixels, options: EncodeOptions, *, sink: Callable[[], Sink] = Encoder
+    ) -> None:
+        """Take a picture, whose first three channels are coded; raises ParameterError, see `resolve_target`.
+
+        `sink` makes what the decisions of coding go to; an encoder, but in calibration.
+        """
         height, width = array.shape[:2]
         self.target = resolve_target(options, model.config, height=height, width=width)
-        self._model = model
+        self.model = model
+        self.sink = sink
         self._array = array
         height, width = model.config.padded_size(height, width)
         self.grid = TileGrid(width, height, options.tile)  # padded: as many tiles as the picture has
@@ -58,30 +67,24 @@ class TileEncoder:
             cells = PLANE_CELL // model.config.map_stride
             self._positions = positions(self.target.quality, self.target.offsets, cells=cells)
 
-    def batches(self) -> Iterator[list[int]]:
-        """Tiles of one size, as many as are coded in parallel."""
-        by_size = sorted(range(self.grid.count), key=lambda index: self.grid.box(index).size)
-        return self.grid.batches(by_size, self._model.symbols.parallel)
+    @property
+    def encoding(self) -> "list[EncodeTile]":
+        """A step for each tile."""
+        return [EncodeTile(self, index) for index in range(self.grid.count)]
 
-    @torch.inference_mode()
-    def encode(
-        self, tiles: Sequence[int], *, sink: Callable[[], Sink] = Encoder, check: Check
-    ) -> list[list[bytes]]:
-        """The payloads of some tiles of one size, map first; see `SymbolCoder.encode`."""
-        values, levels = zip(*(self.analyse(index, check=check) for index in tiles), strict=True)
-        conditions = self._conditions(*(self.grid.box(index) for index in tiles))
-        return self._model.symbols.encode(
-            torch.cat(levels), torch.cat(values), conditions, sink=sink, check=check
-        )
+    @property
+    def mapping(self) -> "list[MapTile]":
+        """A step for each tile."""
+        return [MapTile(self, index) for index in range(self.grid.count)]
 
     def analyse(self, index: int, *, check: Check) -> tuple[Tensor, Tensor]:
         """A tile's values and levels; see `Transforms.analyse`."""
         check()
-        model, stride = self._model, self._model.config.map_stride
+        model, stride = self.model, self.model.config.map_stride
         box = self.grid.box(index)
         window = box.grown(model.transforms.analysis_margin, within=self.grid.bounds)
         varied = self._positions is not None
-        x, conditions = self._samples(window), self._conditions(window).planes(varied=varied)
+        x, conditions = self._samples(window), self.conditions(window).planes(varied=varied)
         narrow = max(_MIN_CELLS - window.width // stride, 0)
         if narrow:
             x = functional.pad(x, (0, narrow * stride, 0, 0), mode="replicate")
@@ -91,11 +94,9 @@ class TileEncoder:
         (rows, columns), cells = box.slices(window, BLOCK), box.slices(window, stride)
         return y[:, :, rows, columns], levels[:, :, cells[0], cells[1]]
 
-    def maps(self, *, check: Check) -> Iterator[tuple[int, Tensor]]:
-        """Each tile with its levels, int64 [1, 1, rows, columns]."""
-        with torch.inference_mode():
-            for index in range(self.grid.count):
-                yield index, self.analyse(index, check=check)[1]
+    def conditions(self, box: Box) -> Conditions:
+        """Of a box of pixels."""
+        return Conditions.of(self._quality(box), self.target.tune)
 
     def plane(self, index: int) -> bytes:
         """The payload of a tile's quality plane."""
@@ -105,7 +106,7 @@ class TileEncoder:
             box.top // PLANE_CELL : -(-box.bottom // PLANE_CELL),
             box.left // PLANE_CELL : -(-box.right // PLANE_CELL),
         ]
-        return pack_offsets(part.astype(np.int32), self._model.symbols.map_tables, limit=PLANE_STEPS)
+        return pack_offsets(part.astype(np.int32), self.model.symbols.map_tables, limit=PLANE_STEPS)
 
     def _samples(self, window: Box) -> Tensor:
         """RGB in -0.5..0.5, float32 [1, 3, H, W], channels last; the picture's edge goes on beyond it."""
@@ -113,27 +114,58 @@ class TileEncoder:
         own = self._array[window.top : min(window.bottom, height), window.left : min(window.right, width), :3]
         beyond = (window.height - own.shape[0], window.width - own.shape[1])
         padded = np.pad(own, ((0, beyond[0]), (0, beyond[1]), (0, 0)), mode="edge")
-        x = torch.from_numpy(padded).to(self._model.device)
+        x = torch.from_numpy(padded).to(self.model.device)
         return (x.float() / 255 - 0.5).permute(2, 0, 1)[None]
 
     def _quality(self, box: Box) -> Tensor:
         """Positions on the quality axis at the map's resolution, int64 [1, 1, rows, columns]."""
-        stride = self._model.config.map_stride
+        stride = self.model.config.map_stride
         if self._positions is None:
             shape = (1, 1, box.height // stride, box.width // stride)
-            return torch.full(shape, self.target.quality, device=self._model.device)
+            return torch.full(shape, self.target.quality, device=self.model.device)
         rows, columns = box.slices(self.grid.bounds, stride)
         part = self._positions[rows, columns].astype(np.int64)
-        return torch.from_numpy(part).to(self._model.device)[None, None]
-
-    def _conditions(self, *boxes: Box) -> Conditions:
-        """Of boxes of one size."""
-        return Conditions.of([self._quality(box) for box in boxes], self.target.tune)
+        return torch.from_numpy(part).to(self.model.device)[None, None]
 
 
-def _coded_file(
-    model: LoadedModel, array: Pixels, options: EncodeOptions, *, grey: bool, check: Check
-) -> bytes:
+class EncodeTile(Step[TileEncoder]):
+    """Analyse a tile and code it: to its payloads, map first."""
+
+    @property
+    def key(self) -> Hashable:
+        """Tiles of one size are walked together."""
+        return type(self), self.owner.model, self.owner.sink, self.box.size
+
+    @property
+    def most(self) -> int:
+        """See `SymbolCoder.parallel`."""
+        return self.owner.model.symbols.parallel(self.box.pixels)
+
+    @classmethod
+    def run(cls, steps: Sequence[Self], check: Check) -> list[list[bytes]]:
+        """Analyse one by one, so that no result depends on the batch; code together, which is exact."""
+        first = steps[0].owner
+        with torch.inference_mode():
+            values, levels = zip(
+                *(each.owner.analyse(each.index, check=check) for each in steps), strict=True
+            )
+            conditions = Conditions.cat([each.owner.conditions(each.box) for each in steps])
+            return first.model.symbols.encode(
+                torch.cat(levels), torch.cat(values), conditions, sink=first.sink, check=check
+            )
+
+
+class MapTile(Step[TileEncoder]):
+    """Analyse a tile: to its levels, int64 [1, 1, rows, columns]."""
+
+    @classmethod
+    def run(cls, steps: Sequence[Self], check: Check) -> list[Tensor]:
+        """See `Step`."""
+        with torch.inference_mode():
+            return [each.owner.analyse(each.index, check=check)[1] for each in steps]
+
+
+def _coded_file(model: LoadedModel, array: Pixels, options: EncodeOptions, *, grey: bool) -> Work[bytes]:
     height, width, channels = array.shape
     tiles = TileEncoder(model, array, options)
     target = tiles.target
@@ -150,9 +182,7 @@ def _coded_file(
         plane=target.offsets is not None,
         lowest_level=model.config.lowest_level,
     )
-    coded: dict[int, list[bytes]] = {}
-    for batch in tiles.batches():
-        coded |= zip(batch, tiles.encode(batch, check=check), strict=True)
+    coded: Sequence[list[bytes]] = yield tiles.encoding
     order = range(header.grid.count)
     sections = [[coded[index][0] for index in order]]
     if header.plane:
@@ -160,18 +190,18 @@ def _coded_file(
     if header.alpha:
         sections.append([])
         for index in order:
-            check()
+            yield ()
             part = array[header.grid.box(index).slices(header.grid.bounds, 1)]
             sections[-1].append(lossless.pack(part[..., 3:]))
     payloads = [payload for section in sections for payload in section]
-    groups = max(len(own) for own in coded.values()) - 1
+    groups = max(len(own) for own in coded) - 1
     for group in range(1, groups + 1):
         payloads += [coded[index][group] if group < len(coded[index]) else b"" for index in order]
     last = max(index for index in order if len(coded[index]) > groups)
     return pack(header, payloads[: len(payloads) - (header.grid.count - 1 - last)])
 
 
-def _lossless_file(array: Pixels, *, grey: bool, limit: int | None, check: Check) -> bytes | None:
+def _lossless_file(array: Pixels, *, grey: bool, limit: int | None) -> Work[bytes | None]:
     """The file of a picture as it is; None, and early, where it has `limit` bytes or more."""
     height, width, channels = array.shape
     header = Header(
@@ -184,7 +214,7 @@ def _lossless_file(array: Pixels, *, grey: bool, limit: int | None, check: Check
     )
     payloads, left = [], limit
     for index in range(header.grid.count):
-        check()
+        yield ()
         part = array[header.grid.box(index).slices(header.grid.bounds, 1)]
         payload = lossless.pack(part) if left is None else lossless.pack_below(part, limit=left)
         if payload is None:

@@ -1,9 +1,11 @@
 """The codec as its users see it, so that another may stand in for it."""
 
+from abc import abstractmethod
 from typing import Protocol
 
 from model.container.format import Container
 from model.options import DecodeOptions, EncodeOptions
+from model.steps import Work, run
 from model.types import Check, ModelInfo, Pixels, unchecked
 
 DEFAULT_ENCODE_OPTIONS = EncodeOptions()
@@ -11,19 +13,56 @@ DEFAULT_DECODE_OPTIONS = DecodeOptions()
 
 
 class PictureCodec(Protocol):
-    """Pictures to bytes and back. Safe to use from several threads; holds no state between calls."""
+    """Pictures to bytes and back. Safe to use from several threads; holds no state between calls.
+
+    `encoding`, `decoding` and `mapping` are the work of the three methods below them, for those who run the steps of
+    several pictures together; see `model.steps`.
+    """
 
     @property
+    @abstractmethod
     def info(self) -> ModelInfo:
         """The checkpoint behind it."""
+
+    @abstractmethod
+    def encoding(self, array: Pixels, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS) -> Work[bytes]:
+        """See `encode`."""
+
+    @abstractmethod
+    def read(self, data: bytes, *, allow_truncated: bool = False) -> Container:
+        """Parse a file and check all of it that needs no decoding.
+
+        Raises:
+            FileError: one class for each kind of damage.
+            LimitError: the picture is larger than the codec's limits.
+        """
+
+    @abstractmethod
+    def decoding(
+        self, file: bytes | Container, options: DecodeOptions = DEFAULT_DECODE_OPTIONS
+    ) -> Work[Pixels]:
+        """See `decode`."""
+
+    @abstractmethod
+    def mapping(
+        self, source: Pixels | bytes | Container, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS
+    ) -> Work[Pixels]:
+        """See `importance_map`."""
+
+    @abstractmethod
+    def kept_codes(self, file: bytes | Container) -> int:
+        """How many codes a file keeps under its mask: raw bits, where codes are binary. 0 for a lossless file."""
 
     def encode(
         self, array: Pixels, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS, *, check: Check = unchecked
     ) -> bytes:
-        """A .cwic file of an [H, W, 3] or [H, W, 4] picture; raises ParameterError, LimitError."""
+        """A .cwic file of a picture, uint8 [H, W, 3] or [H, W, 4].
 
-    def read(self, data: bytes, *, allow_truncated: bool = False) -> Container:
-        """A file parsed and checked as far as that needs no decoding; raises FileError, LimitError."""
+        Raises:
+            ParameterError: an array of another kind, or options that this checkpoint does not have.
+            LimitError: the picture is larger than the codec's limits.
+        """
+        return run(self.encoding(array, options), check)
 
     def decode(
         self,
@@ -32,7 +71,14 @@ class PictureCodec(Protocol):
         *,
         check: Check = unchecked,
     ) -> Pixels:
-        """The picture of a .cwic file, [H, W, 3] or [H, W, 4]; raises FileError, LimitError, ParameterError."""
+        """The picture of a .cwic file, or a region of it, uint8 [H, W, 3] or [H, W, 4].
+
+        Raises:
+            FileError: the file is damaged, cut short without permission, or was made with another checkpoint.
+            LimitError: the picture is larger than the codec's limits.
+            ParameterError: a region that is not inside the picture.
+        """
+        return run(self.decoding(file, options), check)
 
     def importance_map(
         self,
@@ -41,10 +87,12 @@ class PictureCodec(Protocol):
         *,
         check: Check = unchecked,
     ) -> Pixels:
-        """The importance level of each place as a share of the highest, [H, W]; 255 keeps all channels.
+        """The importance level of each place as a share of the highest, uint8 [H, W]; 255 keeps all channels.
 
-        Of a picture (with options as in `encode`), or of a .cwic file, where its codes are not decoded.
+        Of a picture, with options as in `encode`; or of a .cwic file, where it is read without decoding the codes.
+
+        Raises:
+            FileError: see `decode`; NoImportanceMapError for a lossless file.
+            ParameterError, LimitError: see `encode`.
         """
-
-    def kept_codes(self, file: bytes | Container) -> int:
-        """How many codes a file keeps under its mask: raw bits, where codes are binary. 0 for a lossless file."""
+        return run(self.mapping(source, options), check)

@@ -1,9 +1,11 @@
 """Which pixels belong to which tile. Integers only; nothing here knows what a tile is coded as."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import groupby
 from typing import NamedTuple
+
+_BAND = 8  # tiles: enough for all cores, few enough to be kept in memory at once
 
 
 class Box(NamedTuple):
@@ -28,6 +30,11 @@ class Box(NamedTuple):
     def size(self) -> tuple[int, int]:
         """Width and height."""
         return self.width, self.height
+
+    @property
+    def pixels(self) -> int:
+        """Width times height."""
+        return self.width * self.height
 
     def intersects(self, other: "Box") -> bool:
         """Whether the two have a pixel in common."""
@@ -112,14 +119,13 @@ class TileGrid:
         rows = range(inside.top // self.tile, (inside.bottom - 1) // self.tile + 1)
         return [row * self.columns + column for row in rows for column in columns]
 
-    def batches(self, tiles: Iterable[int], most: Callable[[int], int]) -> Iterator[list[int]]:
-        """Neighbours of one size in a list of tiles, as many as `most` says of their pixels."""
-        for (width, height), own in groupby(tiles, key=lambda index: self.box(index).size):
-            yield from map(list, _batched(own, most(width * height)))
-
-
-def _batched(items: Iterable[int], most: int) -> Iterator[tuple[int, ...]]:
-    """Items in runs of at most so many (`itertools.batched` of Python 3.12)."""
-    iterator = iter(items)
-    while run := tuple(islice(iterator, most)):
-        yield run
+    def bands(self, tiles: Iterable[int]) -> Iterator[list[int]]:
+        """Ascending tiles in runs of whole rows, as few rows as have `_BAND` of them."""
+        band: list[int] = []
+        for _, row in groupby(tiles, key=lambda index: index // self.columns):
+            band += row
+            if len(band) >= _BAND:
+                yield band
+                band = []
+        if band:
+            yield band

@@ -2,10 +2,11 @@
 
 from model.container import format as file_format
 from model.container.format import Container
+from model.protocol import PictureCodec
 from model.types import Limits
 
 
-class ReadsContainers:
+class ReadsContainers(PictureCodec):
     """The reading half of `PictureCodec`."""
 
     def read(self, data: bytes, *, allow_truncated: bool = False) -> Container:

@@ -17,7 +17,7 @@ PACKAGES = {"model": {"model"}, "service": {"model", "service"}, "training": {"m
 # In each folder its modules and folders; each may import only those before it. A new one gets its place here.
 ORDER = {
     "model": (
-        "errors", "types", "tiling", "config", "container", "options", "protocol", "images", "entropy",
+        "errors", "types", "tiling", "config", "container", "options", "steps", "protocol", "images", "entropy",
         "context", "profiles", "loaded", "rate_control", "encoder", "decoder", "codec", "checkpoints", "cli",
     ),
     "model.container": ("lossless", "reader", "header", "directory", "format"),

@@ -23,10 +23,16 @@ class Conditions:
     tunes: Tensor
 
     @classmethod
-    def of(cls, qualities: Sequence[Tensor], tune: int) -> "Conditions":
-        """Of tiles of one picture, each with its quality, [1, 1, rows, columns]."""
-        quality = torch.cat(list(qualities))
+    def of(cls, quality: Tensor, tune: int) -> "Conditions":
+        """Of a tile with its quality, [1, 1, rows, columns]."""
         return cls(quality=quality, tunes=torch.full((len(quality),), tune, device=quality.device))
+
+    @classmethod
+    def cat(cls, each: Sequence["Conditions"]) -> "Conditions":
+        """Of tiles of one size, of any pictures."""
+        return cls(
+            quality=torch.cat([own.quality for own in each]), tunes=torch.cat([own.tunes for own in each])
+        )
 
     def activations(self, count: int) -> Tensor:
         """The first `count` of the planes quality and tune, as the integer models see them, [B, count, h, w]."""

@@ -20,7 +20,7 @@ import struct
 import warnings
 from collections.abc import Callable
 from io import BytesIO
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,8 @@ from model.errors import BrokenImageError, InputError, LimitError, UnsupportedIm
 from model.images.colour import is_deep, load, load_deep, rawmode_of, to_srgb
 from model.images.tiff import check_tiff, count_tiff_pages
 from model.types import Limits, Pixels
+
+T = TypeVar("T")
 
 _MAX_JPEG_SCANS = 256  # encoders write about 10; every scan is a pass over the whole picture, in a few bytes
 _MAX_PYTHON_DECODED = 4 << 20  # bytes; Pillow's Python decoders (plain PPM, RLE BMP) take 1 s per MB
@@ -129,10 +131,20 @@ def read_image(data: bytes, *, limits: Limits) -> Picture:
         UnsupportedImageError: another format, or samples that have no faithful 8-bit form (float, HDR).
         BrokenImageError: damaged or cut short.
     """
+    return _guarded(_read, data, limits)
+
+
+def read_size(data: bytes, *, limits: Limits) -> tuple[int, int]:
+    """Width and height by the header, before a possible turn; nothing is decoded. Raises what `read_image` raises."""
+    return _guarded(_read_size, data, limits)
+
+
+def _guarded(read: Callable[[bytes, "_Kind", Limits], T], data: bytes, limits: Limits) -> T:
+    """Call a function of a file of a known format; raises InputError for whatever Pillow raises."""
     _quieten_pillow()
     kind = _identify(data)
     try:
-        return _read(data, kind, limits)
+        return read(data, kind, limits)
     except InputError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
@@ -140,6 +152,8 @@ def read_image(data: bytes, *, limits: Limits) -> Picture:
         actual = int(found[1]) if found else limits.max_pixels + 1
         limit = min(limits.max_pixels, actual - 1)
         raise LimitError("max_pixels", limit=limit, actual=actual) from exc
+    except MemoryError:
+        raise
     except Exception as exc:  # Pillow's plugins raise nearly every type on hostile bytes
         text = f"{exc}"[:200] or type(exc).__name__
         if re.search(r"unsupported|not supported|unknown pixel mode", text, re.IGNORECASE):
@@ -174,12 +188,23 @@ def _identify(data: bytes) -> _Kind:
     raise UnsupportedImageError(f"no picture format begins with {head[:8].hex(' ')}; cwic {known}")
 
 
-def _read(data: bytes, kind: _Kind, limits: Limits) -> Picture:
-    """`read_image` of a known format; raises what Pillow raises."""
+def _open(data: bytes, kind: _Kind, limits: Limits) -> ImageFile.ImageFile:
+    """A picture of a known format, of which nothing is decoded; raises what Pillow raises."""
     if kind.name == "TIFF":
         check_tiff(data)
     image = kind.open(_file(data, kind))
     _check_size(image.size, limits)
+    return image
+
+
+def _read_size(data: bytes, kind: _Kind, limits: Limits) -> tuple[int, int]:
+    width, height = _open(data, kind, limits).size
+    return width, height
+
+
+def _read(data: bytes, kind: _Kind, limits: Limits) -> Picture:
+    """`read_image` of a known format; raises what Pillow raises."""
+    image = _open(data, kind, limits)
     notes = _inspect(image, data)
     if frames := _frames(image, data):
         notes.append(f"first-frame-of-{frames}")

@@ -23,7 +23,8 @@ from model.images.files import read_image
 from model.images.writing import write_image
 from model.options import DEFAULT_QUALITY, DecodeOptions, EncodeOptions
 from model.protocol import DEFAULT_DECODE_OPTIONS, DEFAULT_ENCODE_OPTIONS, PictureCodec
-from model.types import Check, Limits, ModelInfo, Pixels, Region, unchecked
+from model.steps import Work
+from model.types import Limits, ModelInfo, Pixels, Region
 from tests.conftest import picture
 from tests.containers import ReadsContainers
 
@@ -77,23 +78,17 @@ class FakeCodec(ReadsContainers):
             fixed_rate=False,
         )
 
-    def encode(
-        self, array: Pixels, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS, *, check: Check = unchecked
-    ) -> bytes:
-        check()
+    def encoding(self, array: Pixels, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS) -> Work[bytes]:
+        yield ()
         if options.lossless:
             return packed(array)
         quality = DEFAULT_QUALITY if options.quality is None else options.quality
         return packed(array, model_id=self.model_id, quality=quality, tune=options.tune or "psnr")
 
-    def decode(
-        self,
-        file: bytes | Container,
-        options: DecodeOptions = DEFAULT_DECODE_OPTIONS,
-        *,
-        check: Check = unchecked,
-    ) -> Pixels:
-        check()
+    def decoding(
+        self, file: bytes | Container, options: DecodeOptions = DEFAULT_DECODE_OPTIONS
+    ) -> Work[Pixels]:
+        yield ()
         container = self.opened(file)
         header = container.header
         if header.model_id not in (b"", bytes.fromhex(self.model_id)):
@@ -106,14 +101,10 @@ class FakeCodec(ReadsContainers):
             raise ParameterError(f"region to {right},{bottom} of {header.width}x{header.height}")
         return array[top:bottom, left:right] * np.uint8(options.groups != 1)
 
-    def importance_map(
-        self,
-        source: Pixels | bytes | Container,
-        options: EncodeOptions = DEFAULT_ENCODE_OPTIONS,
-        *,
-        check: Check = unchecked,
-    ) -> Pixels:
-        check()
+    def mapping(
+        self, source: Pixels | bytes | Container, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS
+    ) -> Work[Pixels]:
+        yield ()
         array = source if isinstance(source, np.ndarray) else self.decode(source)
         return np.full(array.shape[:2], round(options.quality or DEFAULT_QUALITY), np.uint8)
 

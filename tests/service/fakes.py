@@ -13,7 +13,8 @@ from model.container.format import QUALITY_STEPS, Container, Header, Section
 from model.errors import NoImportanceMapError, ParameterError
 from model.options import DEFAULT_QUALITY, DecodeOptions, EncodeOptions
 from model.protocol import DEFAULT_DECODE_OPTIONS, DEFAULT_ENCODE_OPTIONS
-from model.types import Check, ModelInfo, Pixels, unchecked
+from model.steps import Work
+from model.types import ModelInfo, Pixels
 from tests.containers import ReadsContainers
 
 LAST_GROUP = b"last group"
@@ -55,11 +56,9 @@ class FakeCodec(ReadsContainers):
             fixed_rate=self.fixed_rate,
         )
 
-    def encode(
-        self, array: Pixels, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS, *, check: Check = unchecked
-    ) -> bytes:
+    def encoding(self, array: Pixels, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS) -> Work[bytes]:
         self.on_encode(array)
-        check()
+        yield ()
         height, width, channels = array.shape
         header = Header(
             width=width,
@@ -77,15 +76,11 @@ class FakeCodec(ReadsContainers):
         payloads += [zlib.compress(array.tobytes(), 1), *rest]
         return file_format.pack(header, payloads if options.lossless else [*payloads, LAST_GROUP, *rest])
 
-    def decode(
-        self,
-        file: bytes | Container,
-        options: DecodeOptions = DEFAULT_DECODE_OPTIONS,
-        *,
-        check: Check = unchecked,
-    ) -> Pixels:
+    def decoding(
+        self, file: bytes | Container, options: DecodeOptions = DEFAULT_DECODE_OPTIONS
+    ) -> Work[Pixels]:
         assert options == DEFAULT_DECODE_OPTIONS, "the service asks for no more yet"
-        check()
+        yield ()
         container = self.opened(file)
         header = container.header
         payload = container.payload(Section.SAMPLES if header.lossless else Section.CODES, 0)
@@ -93,14 +88,10 @@ class FakeCodec(ReadsContainers):
         samples = np.frombuffer(zlib.decompress(payload), np.uint8)
         return samples.reshape(header.height, header.width, 4 if header.alpha else 3)
 
-    def importance_map(
-        self,
-        source: Pixels | bytes | Container,
-        options: EncodeOptions = DEFAULT_ENCODE_OPTIONS,
-        *,
-        check: Check = unchecked,
-    ) -> Pixels:
-        check()
+    def mapping(
+        self, source: Pixels | bytes | Container, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS
+    ) -> Work[Pixels]:
+        yield ()
         if isinstance(source, np.ndarray):
             self._position(options)
             quality = DEFAULT_QUALITY if options.quality is None else options.quality

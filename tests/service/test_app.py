@@ -9,7 +9,8 @@ from model.container.format import Container
 from model.errors import CheckpointNotFoundError
 from model.options import DecodeOptions
 from model.protocol import DEFAULT_DECODE_OPTIONS, PictureCodec
-from model.types import Check, Pixels, unchecked
+from model.steps import Work
+from model.types import Pixels
 from service.app import create_app
 from service.settings import Settings
 from tests.effort import PATIENCE, wait_until
@@ -41,14 +42,11 @@ def test_the_service_listens_while_it_loads_and_is_ready_only_after_a_round_trip
 
 def test_a_codec_that_fails_its_round_trip_never_gets_ready() -> None:
     class Shrinking(FakeCodec):
-        def decode(
-            self,
-            file: bytes | Container,
-            options: DecodeOptions = DEFAULT_DECODE_OPTIONS,
-            *,
-            check: Check = unchecked,
-        ) -> Pixels:
-            return super().decode(file, options, check=check)[:-1]
+        def decoding(
+            self, file: bytes | Container, options: DecodeOptions = DEFAULT_DECODE_OPTIONS
+        ) -> Work[Pixels]:
+            array = yield from super().decoding(file, options)
+            return array[:-1]
 
     failures: list[Exception] = []
     app = create_app(Settings(), load=lambda _: [Shrinking()], on_failure=failures.append)

@@ -11,7 +11,8 @@ from model.container.format import DEFAULT_TILE, Container, Header, pack
 from model.errors import CheckpointNotFoundError
 from model.options import DEFAULT_QUALITY, DecodeOptions, EncodeOptions
 from model.protocol import DEFAULT_DECODE_OPTIONS, DEFAULT_ENCODE_OPTIONS
-from model.types import Check, ModelInfo, Pixels, unchecked
+from model.steps import Work
+from model.types import ModelInfo, Pixels
 from tests.containers import ReadsContainers
 
 MAP_SECTION = b"imap"
@@ -43,40 +44,30 @@ class JpegInABox(ReadsContainers):
         """Made up."""
         return made_up_info("box")
 
-    def encode(
-        self, array: Pixels, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS, *, check: Check = unchecked
-    ) -> bytes:
+    def encoding(self, array: Pixels, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS) -> Work[bytes]:
         """A four-byte map, then a JPEG."""
-        check()
+        yield ()
         quality = DEFAULT_QUALITY if options.quality is None else options.quality
         self.seen.append(quality)
         out = io.BytesIO()
         Image.fromarray(array).save(out, format="JPEG", quality=round(quality))
         return boxed(array, [MAP_SECTION, out.getvalue()], model_id=self.info.model_id)
 
-    def decode(
-        self,
-        file: bytes | Container,
-        options: DecodeOptions = DEFAULT_DECODE_OPTIONS,
-        *,
-        check: Check = unchecked,
-    ) -> Pixels:
+    def decoding(
+        self, file: bytes | Container, options: DecodeOptions = DEFAULT_DECODE_OPTIONS
+    ) -> Work[Pixels]:
         """The JPEG's picture."""
-        check()
+        yield ()
         del options
         container = self.opened(file)
         with Image.open(io.BytesIO(container.payloads[1])) as picture:
             return np.asarray(picture)
 
-    def importance_map(
-        self,
-        source: Pixels | bytes | Container,
-        options: EncodeOptions = DEFAULT_ENCODE_OPTIONS,
-        *,
-        check: Check = unchecked,
-    ) -> Pixels:
+    def mapping(
+        self, source: Pixels | bytes | Container, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS
+    ) -> Work[Pixels]:
         """Everything is important."""
-        check()
+        yield ()
         array = source if isinstance(source, np.ndarray) else self.decode(source)
         return np.full(array.shape[:2], round(options.quality or DEFAULT_QUALITY), dtype=np.uint8)
 

@@ -12,7 +12,8 @@ import pytest
 
 from model.options import EncodeOptions
 from model.protocol import DEFAULT_ENCODE_OPTIONS
-from model.types import Check, Pixels, unchecked
+from model.steps import Work
+from model.types import Pixels
 from tests.effort import PATIENCE, wait_until
 from tests.service.fakes import FakeCodec, png
 from tests.service.server import metric, serving
@@ -37,13 +38,11 @@ class Hold:
 class Endless(FakeCodec):
     """A codec that never comes to an end with a picture, but calls its check."""
 
-    def encode(
-        self, array: Pixels, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS, *, check: Check = unchecked
-    ) -> bytes:
+    def encoding(self, array: Pixels, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS) -> Work[bytes]:
         while array.shape[0] == 16:  # not the warm-up's picture
-            check()
+            yield ()
             time.sleep(0.01)
-        return super().encode(array, options)
+        return (yield from super().encoding(array, options))
 
 
 @pytest.fixture

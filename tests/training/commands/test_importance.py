@@ -14,7 +14,8 @@ from model.container.format import Container, Header, pack
 from model.errors import ParameterError
 from model.options import DecodeOptions, EncodeOptions
 from model.protocol import DEFAULT_DECODE_OPTIONS, DEFAULT_ENCODE_OPTIONS
-from model.types import Check, ModelInfo, Pixels, unchecked
+from model.steps import Work
+from model.types import ModelInfo, Pixels
 from tests.containers import ReadsContainers
 from tests.training.training_fakes import boxed, made_up_info, noise, scene, write_png
 from training.__main__ import main
@@ -38,11 +39,9 @@ class HalfImportant(ReadsContainers):
         """Made up."""
         return made_up_info(self.name, fixed_rate=self.fixed_rate)
 
-    def encode(
-        self, array: Pixels, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS, *, check: Check = unchecked
-    ) -> bytes:
+    def encoding(self, array: Pixels, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS) -> Work[bytes]:
         """A hundred bytes, of which `inspect` reads the header."""
-        check()
+        yield ()
         self.seen.append(options.quality)
         if self.lossless:
             header = Header(width=array.shape[1], height=array.shape[0], profile="lossless", tile=4096)
@@ -50,25 +49,17 @@ class HalfImportant(ReadsContainers):
         empty = boxed(array, [b"", b""], model_id=self.info.model_id)
         return boxed(array, [b"", bytes(100 - len(empty) - 1)], model_id=self.info.model_id)
 
-    def decode(
-        self,
-        file: bytes | Container,
-        options: DecodeOptions = DEFAULT_DECODE_OPTIONS,
-        *,
-        check: Check = unchecked,
-    ) -> Pixels:
+    def decoding(
+        self, file: bytes | Container, options: DecodeOptions = DEFAULT_DECODE_OPTIONS
+    ) -> Work[Pixels]:
         """Never asked for."""
         raise NotImplementedError
 
-    def importance_map(
-        self,
-        source: Pixels | bytes | Container,
-        options: EncodeOptions = DEFAULT_ENCODE_OPTIONS,
-        *,
-        check: Check = unchecked,
-    ) -> Pixels:
+    def mapping(
+        self, source: Pixels | bytes | Container, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS
+    ) -> Work[Pixels]:
         """White at the left."""
-        check()
+        yield ()
         assert isinstance(source, np.ndarray)
         self.seen.append(options.quality)
         grey = np.zeros(source.shape[:2], np.uint8)
