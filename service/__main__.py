@@ -16,8 +16,9 @@ from pydantic import ValidationError
 from model.errors import CheckpointError, DeviceError
 from service import healthcheck
 from service.cpus import usable_cpus
+from service.keys import KeysError
 from service.observe import logs
-from service.settings import PREFIX, Settings
+from service.settings import PREFIX, SECRETS, Settings
 from service.uploads import reserve_upload_space
 from service.version import version
 
@@ -74,8 +75,12 @@ def _serve(settings: Settings, load: "Load | None") -> int:
         failures.append(error)
         server.should_exit = True
 
+    try:
+        app = create_app(settings, load=load or load_codecs, on_failure=stop)
+    except KeysError as exc:
+        return _fail(USAGE_ERROR, f"--api-keys-file (CWIC_API_KEYS_FILE): {exc}")
     config = uvicorn.Config(
-        create_app(settings, load=load or load_codecs, on_failure=stop),
+        app,
         host=settings.host,
         port=settings.port,
         lifespan="on",
@@ -136,7 +141,7 @@ def _explain(error: ValidationError) -> list[str]:
     for each in error.errors():
         name = str(each["loc"][0]) if each["loc"] else ""
         where = f"--{name.replace('_', '-')} ({PREFIX}{name.upper()}): " if name else ""
-        value = f", got {each['input']!r}" if name else ""
+        value = f", got {each['input']!r}" if name and name not in SECRETS else ""
         lines.append(where + each["msg"].removeprefix("Value error, ") + value)
     return lines
 

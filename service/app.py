@@ -5,15 +5,20 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from service.api import openapi, problems
+from service.api.auth import Authentication, RateLimit
 from service.api.body import BodyLimit
+from service.api.browsers import AllowedHosts, AllowedOrigins, SecurityHeaders, cors_options, hosts_of
 from service.api.codec_routes import codec_routes
+from service.api.guard import Check, Guard
 from service.api.status_routes import status_routes
 from service.jobs.engine import Engine, Load
 from service.jobs.models import load_codecs
+from service.keys import KeyRing
 from service.observe.metrics import Metrics
-from service.observe.requests import RequestContext
+from service.observe.requests import RequestContext, UnforeseenErrors
 from service.settings import Settings
 from service.version import version
 from service.web.pages import page_routes
@@ -47,12 +52,19 @@ def create_app(
         load: makes the codecs, on the worker's thread, the default one first.
         on_failure: told, on the event loop, why the models could not be loaded, or that the worker has died;
             the app stays up but never gets ready, so its owner should end it.
+
+    Raises KeysError where the file of API keys cannot be used.
     """
+    keys = _keys(settings)
     metrics = Metrics()
     engine = Engine(settings, metrics=metrics, load=load)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if not keys and not settings.on_loopback:
+            logger.warning(
+                "Open to all on %s: CWIC_API_KEYS_FILE or CWIC_API_KEYS asks for keys", settings.host
+            )
         engine.start(on_failure=on_failure)
         try:
             yield
@@ -70,10 +82,29 @@ def create_app(
         generate_unique_id_function=lambda route: route.name,
     )
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
-    app.add_middleware(RequestContext, metrics=metrics)  # added last: the outermost
+    app.add_middleware(Guard, checks=_checks(settings, keys), on_rejection=metrics.rejection)
+    app.add_middleware(UnforeseenErrors)
+    if settings.cors_origins:  # outside of all refusals, so that the page can read them
+        app.add_middleware(CORSMiddleware, **cors_options(settings.cors_origins))
+    app.add_middleware(RequestContext, metrics=metrics)
+    app.add_middleware(SecurityHeaders, cross_origin=bool(settings.cors_origins))  # added last: the outermost
     problems.install(app, on_rejection=metrics.rejection)
     app.include_router(codec_routes(engine))
     app.include_router(status_routes(engine))
     app.include_router(page_routes())
     openapi.install(app)
     return app
+
+
+def _keys(settings: Settings) -> KeyRing:
+    text = settings.api_keys.get_secret_value() if settings.api_keys else None
+    return KeyRing(text=text, path=settings.api_keys_file)
+
+
+def _checks(settings: Settings, keys: KeyRing) -> list[Check]:
+    checks: list[Check] = [AllowedHosts(hosts_of(settings)), AllowedOrigins(settings.cors_origins or ())]
+    if keys:
+        checks.append(Authentication(keys))
+    if settings.rate_limit:
+        checks.append(RateLimit(settings.rate_limit))
+    return checks

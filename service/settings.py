@@ -4,14 +4,18 @@ Imports neither torch nor numpy: the number of threads has to be set before thos
 """
 
 import difflib
+import ipaddress
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.keys import keys_of_text
+
 PREFIX = "CWIC_"
+SECRETS = frozenset({"api_keys"})  # settings whose values are never shown
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -28,8 +32,20 @@ def _given(value: object) -> object:
     return None if value == "" else value
 
 
-Folder = Annotated[Path | None, BeforeValidator(_given)]
+def _usable(value: SecretStr | None) -> SecretStr | None:
+    """Keys that can be read; raises KeysError, a ValueError, which tells nothing of them."""
+    if value is not None:
+        keys_of_text(value.get_secret_value())
+    return value
+
+
+Location = Annotated[Path | None, BeforeValidator(_given)]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...] | None, NoDecode, BeforeValidator(_split)]
+Keys = Annotated[SecretStr | None, BeforeValidator(_given), AfterValidator(_usable)]
+Host = Annotated[str, Field(pattern=r"^(\*|(\*\.)?[A-Za-z0-9_][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+\])$")]
+Hosts = Annotated[tuple[Host, ...] | None, NoDecode, BeforeValidator(_split)]
+Origin = Annotated[str, Field(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/?#@\sA-Z]+)$")]  # as browsers send it
+Origins = Annotated[tuple[Origin, ...] | None, NoDecode, BeforeValidator(_split)]
 
 
 class Settings(BaseSettings):
@@ -44,6 +60,7 @@ class Settings(BaseSettings):
         env_ignore_empty=True,  # compose files pass `${NAME:-}` for what is not set
         extra="forbid",
         frozen=True,
+        hide_input_in_errors=True,  # it may have keys in it; `cwic-serve` shows those of the others
     )
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
@@ -53,7 +70,7 @@ class Settings(BaseSettings):
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
         description="Where the model runs: `cpu`, `cuda`, `cuda:1`, or `auto` (a GPU where there is one).",
     )
-    model_dir: Folder = Field(
+    model_dir: Location = Field(
         default=None,
         description="Folder of checkpoints. Empty: the ones that come with cwic.",
     )
@@ -88,12 +105,45 @@ class Settings(BaseSettings):
     shutdown_timeout: int = Field(
         default=30, ge=1, description="Seconds that running requests may finish in after SIGTERM."
     )
+    api_keys: Keys = Field(
+        default=None,
+        description="Keys of which clients have to send one, comma-separated, each `KEY` or `NAME:KEY`, of 16 "
+        "characters or more. Without any the service is open. Others on the machine can read it as an option.",
+    )
+    api_keys_file: Location = Field(
+        default=None,
+        description="File of such keys, one a line, with comments behind `#`; read again when it changes.",
+    )
+    rate_limit: int = Field(
+        default=0,
+        ge=0,
+        description="Requests a minute for each key, without keys for each address; a sixth of them, or ten, at "
+        "once; above: 429. 0: no limit.",
+    )
+    allowed_hosts: Hosts = Field(
+        default=None,
+        description="Names that clients call the service by, comma-separated, without ports; `*.example.org`, or "
+        "`*` for any; others: 421. Empty: localhost on a loopback address, else any.",
+    )
+    cors_origins: Origins = Field(
+        default=None,
+        description="Sites whose pages may use the service, comma-separated, as `https://example.org`; `*` for "
+        "any. Empty: none but its own.",
+    )
     log_format: Literal["json", "console"] = Field(
         default="console", description="Log lines as JSON or for people."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least important lines that are logged; `debug` shows probes and scrapes."
     )
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine can reach the service."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:  # a name
+            return self.host == "localhost"
 
     @model_validator(mode="before")
     @classmethod

@@ -54,6 +54,11 @@ def commands(program: str) -> list[str]:
     return [line for line in lines if line.startswith(f"{program} ")]
 
 
+def curl_lines() -> list[str]:
+    """Those that need no key."""
+    return [line for line in commands("curl") if "$KEY" not in line]
+
+
 def settings_table() -> str:
     """The README's table of settings, as it should be."""
     rows = ["| setting | default | |", "|---|---|---|"]
@@ -74,14 +79,14 @@ def test_the_curl_lines_fail_where_the_server_refuses_and_keep_the_reason(folder
     for name in ("photo.jpg", "photo.cwic"):
         (folder / name).write_bytes(b"neither")
     with serving() as client:
-        for line, output in zip(commands("curl"), ("photo.cwic", "photo.png", "map.png"), strict=True):
+        for line, output in zip(curl_lines(), ("photo.cwic", "photo.png", "map.png"), strict=True):
             assert shell(line, client, folder) == 22
             assert json.loads((folder / output).read_bytes())["status"] == 415
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
 def test_the_curl_lines_bring_a_photo_there_and_back(folder: Path, codec: Codec) -> None:
-    lines = commands("curl")
+    lines = curl_lines()
     assert len(lines) == 3
     with serving(codec) as client:
         for line in lines:
@@ -89,6 +94,24 @@ def test_the_curl_lines_bring_a_photo_there_and_back(folder: Path, codec: Codec)
     photo, restored, importance = (load(folder / name) for name in ("photo.jpg", "photo.png", "map.png"))
     assert np.abs(restored.astype(int) - photo).mean() < 8
     assert importance.shape == (128, 192)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None or shutil.which("openssl") is None, reason="no tools")
+def test_the_line_with_a_key_is_let_in_and_no_other(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [block] = [each for each in blocks("sh") if "keys.txt" in each]
+    make, serve, curl = block.splitlines()
+    assert serve == "CWIC_API_KEYS_FILE=keys.txt make serve"
+    made = subprocess.run(  # noqa: S603  # our own README
+        ["sh", "-c", f'{make}; echo "$KEY"'],  # noqa: S607
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    with serving(api_keys_file="keys.txt") as client:
+        for key, status in ((made.stdout.strip(), 0), ("another", 22)):
+            monkeypatch.setenv("KEY", key)
+            assert shell(curl, client, folder) == status
 
 
 def test_the_command_lines_work_in_their_order(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

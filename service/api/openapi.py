@@ -7,6 +7,8 @@ from fastapi.openapi.utils import get_openapi
 
 from model.images.writing import MEDIA_TYPES
 from service.api import problems
+from service.api.auth import OPEN
+from service.api.browsers import READING
 from service.api.problems import Kind, Problem
 
 CWIC_TYPE = "image/x-cwic"
@@ -17,6 +19,22 @@ Schema = dict[str, Any]  # a JSON document
 _BINARY: Schema = {"type": "string", "format": "binary"}
 _PROBLEM: Schema = {"$ref": "#/components/schemas/Problem"}
 
+_HEADERS: dict[int, Schema] = {
+    problems.UNAUTHORIZED.status: {
+        "WWW-Authenticate": {"description": "Always `Bearer`.", "schema": {"type": "string"}}
+    },
+    problems.QUEUE_FULL.status: {
+        "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}
+    },
+}
+_SCHEMES: Schema = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A key, where the service has keys (`CWIC_API_KEYS`).",
+    },
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key."},
+}
 # Of every endpoint that takes a body and does work.
 WORK = (
     problems.EMPTY_BODY,
@@ -63,10 +81,8 @@ def answers(*kinds: Kind, ok: Schema | None = None) -> dict[int | str, Schema]:
             "description": "; ".join(titles),
             "content": {problems.MEDIA_TYPE: {"schema": _PROBLEM}},
         }
-        if status == problems.QUEUE_FULL.status:
-            result[status]["headers"] = {
-                "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}
-            }
+        if status in _HEADERS:
+            result[status]["headers"] = _HEADERS[status]
     return result
 
 
@@ -92,7 +108,7 @@ def pictures() -> tuple[str, ...]:
 
 
 def install(app: FastAPI) -> None:
-    """Add the schema of problems, which no endpoint declares as its model."""
+    """Add what no endpoint declares: the schema of problems, keys, and what is refused before any of them."""
 
     def document() -> Schema:
         if app.openapi_schema is None:
@@ -104,7 +120,27 @@ def install(app: FastAPI) -> None:
             schema.setdefault("components", {}).setdefault("schemas", {}).update(
                 definitions | {"Problem": parts}
             )
+            schema["components"]["securitySchemes"] = _SCHEMES
+            for path, operations in schema["paths"].items():
+                for method, operation in operations.items():
+                    _add_refusals(operation, method=method.upper(), path=path)
             app.openapi_schema = schema
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign] # FastAPI's documented way to extend the document
+
+
+def _add_refusals(operation: Schema, *, method: str, path: str) -> None:
+    """What is checked before any endpoint: host, origin, key, rate, and that parameters come once."""
+    kinds = [problems.WRONG_HOST, problems.INVALID_PARAMETER]
+    if method not in READING:
+        kinds.append(problems.CROSS_ORIGIN)
+    if path not in OPEN:
+        kinds += [problems.UNAUTHORIZED, problems.RATE_LIMIT]
+        operation["security"] = [{"bearer": []}, {"key": []}, {}]  # the last: a service without keys
+    found = operation["responses"]
+    for status, answer in answers(*kinds).items():
+        known = found.setdefault(str(status), answer)
+        titles = [*known["description"].split("; "), answer["description"]]
+        known["description"] = "; ".join(dict.fromkeys(titles))
+    operation["responses"] = dict(sorted(found.items()))

@@ -1,4 +1,4 @@
-"""The outermost middleware: request id, clock, access line, metrics, and the answer to the unforeseen."""
+"""Around every request: its id, clock, access line and metrics, and the answer to the unforeseen."""
 
 import logging
 import re
@@ -25,7 +25,7 @@ class RequestContext:
     """Gives every request an id and a start time, and accounts for it once it has ended.
 
     Sets on `request.state`: `request_id` (the client's where it is well formed) and `started` (of
-    `time.monotonic`). Reads from it: `stages`.
+    `time.monotonic`). Reads from it: `stages`, `key`.
     """
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
@@ -58,13 +58,7 @@ class RequestContext:
 
         try:
             with self._metrics.in_progress.track_inprogress():
-                try:
-                    await self._app(scope, receive, reply)
-                except Exception:
-                    logger.exception("Unforeseen error")
-                    if status:
-                        raise  # too late for an answer: the server closes the connection
-                    await problems.respond(request, problems.internal())(scope, receive, reply)
+                await self._app(scope, receive, reply)
         finally:
             self._account(
                 request, method=method, status=status, size=size, seconds=time.monotonic() - started
@@ -73,7 +67,6 @@ class RequestContext:
 
     def _add_headers(self, request: Request, headers: MutableHeaders) -> None:
         headers["X-Request-ID"] = request.state.request_id
-        headers["X-Content-Type-Options"] = "nosniff"
         if (stages := _stages(request)) and stages.header:
             headers["Server-Timing"] = stages.header
 
@@ -90,11 +83,39 @@ class RequestContext:
             "duration_ms": round(1000 * seconds, 1),
             "bytes_out": size,
             "client": request.client.host if request.client else "",
+            **({"key": key.name} if (key := getattr(request.state, "key", None)) else {}),
             "stages_ms": stages.milliseconds if stages else {},
         }
         level = logging.DEBUG if route in QUIET else logging.INFO
         # quoted: a path is the client's word, and a line break in it would forge a log line
         logger.log(level, "%s %s", method, quote(request.scope["path"]), extra={logs.FIELDS: fields})
+
+
+class UnforeseenErrors:
+    """Answers what nobody has caught, once its cause is in the log, with a problem that tells nothing of it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def reply(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, reply)
+        except Exception:
+            logger.exception("Unforeseen error")
+            if started:
+                raise  # too late for an answer: the server closes the connection
+            await problems.respond(Request(scope), problems.internal())(scope, receive, send)
 
 
 def _stages(request: Request) -> Stages | None:

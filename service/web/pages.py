@@ -44,7 +44,6 @@ def _read(name: str) -> tuple[str, dict[str, str]]:
     html = resources.files("service.web").joinpath(name).read_text("utf-8")
     return html, {
         "Content-Security-Policy": content_security_policy(html),
-        "Referrer-Policy": "no-referrer",
         "Cache-Control": "no-cache",
     }
 

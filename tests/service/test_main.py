@@ -137,6 +137,27 @@ def test_a_temporary_folder_that_cannot_be_written_ends_the_process_with_one_cle
     assert line.startswith("cwic-serve: an upload needs room in the temporary folder (TMPDIR): [Errno 2]")
 
 
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("", ": no key in it"),
+        ("phone:secret", ": line 1 has 6 characters; a key has at least 16"),
+        (None, " cannot"),
+    ],
+)
+def test_a_file_of_keys_that_cannot_be_used_ends_the_process_with_one_clear_line(
+    tmp_path: Path, content: str | None, fault: str
+) -> None:
+    file = tmp_path / "keys"
+    if content is not None:
+        file.write_text(content)
+    result = run("-m", "service", "--port", "0", "--api-keys-file", str(file))
+    assert result.returncode == USAGE_ERROR
+    [line] = result.stderr.splitlines()
+    assert line.startswith(f"cwic-serve: --api-keys-file (CWIC_API_KEYS_FILE): {file}{fault}")
+    assert "secret" not in line
+
+
 def test_a_port_that_is_taken_ends_the_process(tmp_path: Path) -> None:
     with process(tmp_path / "log") as (_, address):
         result = run("-c", SERVE.format(codec="FakeCodec()"), "--port", address.rpartition(":")[2])

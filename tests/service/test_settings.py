@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from model.types import Limits
 from service.jobs.models import limits_of
-from service.settings import PREFIX, Settings
+from service.settings import PREFIX, SECRETS, Settings
 
 
 def test_the_limits_of_the_service_default_to_those_of_the_codec() -> None:
@@ -72,6 +72,16 @@ def test_an_unknown_variable_is_refused(monkeypatch: pytest.MonkeyPatch, name: s
         {"stall_timeout": 1, "request_timeout": 2},
         {"models": "one,,two"},
         {"models": ","},
+        {"rate_limit": -1},
+        {"api_keys": "too short"},
+        {"allowed_hosts": "https://example.org"},
+        {"allowed_hosts": "example.org:80"},
+        {"allowed_hosts": "*example.org"},
+        {"allowed_hosts": "a,,b"},
+        {"cors_origins": "example.org"},
+        {"cors_origins": "https://example.org/"},
+        {"cors_origins": "https://Example.org"},
+        {"cors_origins": "null"},
         {"colour": "red"},
     ],
 )
@@ -83,6 +93,11 @@ def test_values_out_of_range_are_refused(values: dict[str, object]) -> None:
 def test_every_setting_is_described() -> None:
     for name, field in Settings.model_fields.items():
         assert field.description, f"{PREFIX}{name.upper()}"
+
+
+def test_every_secret_is_known_as_one() -> None:
+    secret = {name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)}
+    assert secret == SECRETS
 
 
 def test_settings_are_frozen() -> None:

@@ -33,13 +33,15 @@ def send_raw(client: httpx.Client, request: str) -> bytes:
 def test_a_body_that_is_announced_too_large_is_refused_before_a_byte_of_it_arrives(
     client: httpx.Client,
 ) -> None:
-    answer = send_raw(client, f"POST /compress HTTP/1.1\r\nHost: x\r\nContent-Length: {LIMIT + 1}\r\n\r\n")
+    answer = send_raw(
+        client, f"POST /compress HTTP/1.1\r\nHost: localhost\r\nContent-Length: {LIMIT + 1}\r\n\r\n"
+    )
     assert answer.startswith(b"HTTP/1.1 413")
     assert b'"urn:cwic:problem:body-too-large"' in answer
 
 
 def test_expect_continue_gets_its_413_instead_of_a_go_ahead(client: httpx.Client) -> None:
-    headers = f"Host: x\r\nExpect: 100-continue\r\nContent-Length: {LIMIT + 1}"
+    headers = f"Host: localhost\r\nExpect: 100-continue\r\nContent-Length: {LIMIT + 1}"
     assert send_raw(client, f"POST /compress HTTP/1.1\r\n{headers}\r\n\r\n").startswith(b"HTTP/1.1 413")
 
 
@@ -152,7 +154,7 @@ def test_no_form_makes_the_service_fail(client: httpx.Client, body: bytes) -> No
 def test_a_body_that_arrives_too_slowly_is_408() -> None:
     with serving(request_timeout=2) as client:
         answer = send_raw(
-            client, "POST /compress HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nfirst bytes"
+            client, "POST /compress HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nfirst bytes"
         )
         assert answer.startswith(b"HTTP/1.1 408")
         assert metric(client, "cwic_queue_depth") == 0

@@ -248,7 +248,9 @@ def test_a_quality_for_a_model_of_one_rate_is_422_and_named(client: httpx.Client
 
 
 def test_a_quality_for_a_model_of_one_rate_is_refused_before_the_body_is_sent(client: httpx.Client) -> None:
-    head = b"POST /compress?model=fixed&quality=50 HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+    head = (
+        b"POST /compress?model=fixed&quality=50 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
+    )
     with socket.create_connection(
         (client.base_url.host, client.base_url.port or 80), timeout=PATIENCE
     ) as connection:

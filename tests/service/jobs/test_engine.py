@@ -70,7 +70,7 @@ def busy(client: httpx.Client, hold: Hold, *, count: int = 1) -> Iterator[list[F
 def leave_after_sending(client: httpx.Client) -> None:
     """Send a whole request and close the connection without waiting for the answer."""
     body = png()
-    head = f"POST /compress HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    head = f"POST /compress HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     depth = metric(client, DEPTH)
     with socket.create_connection((client.base_url.host, client.base_url.port or 80)) as connection:
         connection.sendall(head + body)
@@ -110,7 +110,7 @@ def test_a_full_queue_refuses_before_the_body_is_sent(hold: Hold) -> None:
     with serving(FakeCodec(on_encode=hold), queue_size=1) as client, busy(client, hold):
         address = client.base_url.host, client.base_url.port or 80
         with socket.create_connection(address, timeout=PATIENCE) as connection:
-            connection.sendall(b"POST /compress HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+            connection.sendall(b"POST /compress HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n")
             assert connection.recv(1000).startswith(b"HTTP/1.1 429")
 
 
@@ -178,7 +178,9 @@ def test_a_client_that_leaves_while_sending_frees_its_place() -> None:
     with serving() as client:
         address = client.base_url.host, client.base_url.port or 80
         with socket.create_connection(address) as connection:
-            connection.sendall(b"POST /compress HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nfirst")
+            connection.sendall(
+                b"POST /compress HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nfirst"
+            )
             wait_until(lambda: metric(client, DEPTH) == 1)
         wait_until(lambda: metric(client, DEPTH) == 0)
         wait_until(lambda: metric(client, 'cwic_rejected_total{reason="client-gone"}') == 1)
