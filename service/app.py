@@ -4,7 +4,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from service.api import openapi, problems
@@ -13,6 +13,7 @@ from service.api.body import BodyLimit
 from service.api.browsers import AllowedHosts, AllowedOrigins, SecurityHeaders, cors_options, hosts_of
 from service.api.codec_routes import codec_routes
 from service.api.guard import Check, Guard
+from service.api.query import refuse_repeats
 from service.api.status_routes import status_routes
 from service.jobs.engine import Engine, Load
 from service.jobs.models import load_codecs
@@ -79,6 +80,7 @@ def create_app(
         docs_url=None,  # its page loads Swagger UI from a CDN; `service.web.pages` has one that needs no network
         redoc_url=None,
         redirect_slashes=False,
+        dependencies=[Depends(refuse_repeats)],
         generate_unique_id_function=lambda route: route.name,
     )
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
