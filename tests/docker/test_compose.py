@@ -12,7 +12,7 @@ import yaml
 from service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-FILES = [ROOT / "docker-compose.yml", ROOT / "docker/compose.secrets.yml"]
+FILES = [ROOT / "docker-compose.yml", ROOT / "docker/compose.secrets.yml", ROOT / "docker/compose.keys.yml"]
 SERVICES = ("cwic-cpu", "cwic-gpu")
 
 
@@ -88,3 +88,29 @@ def test_no_one_can_log_in_without_the_secrets_file(compose: dict[str, Any]) -> 
     [secret] = changed["services"]["grafana"]["secrets"]
     assert override["GF_SECURITY_ADMIN_PASSWORD"] == f"$$__file{{/run/secrets/{secret}}}"
     assert "PASSWORD" not in str(default)
+
+
+def test_keys_are_mounted_as_a_secret_where_the_service_and_prometheus_look(compose: dict[str, Any]) -> None:
+    changed = yaml.safe_load(FILES[2].read_text())
+    for name in SERVICES:
+        [secret] = changed["services"][name]["secrets"]
+        assert changed["services"][name]["environment"] == {"CWIC_API_KEYS_FILE": f"/run/secrets/{secret}"}
+        assert secret in changed["secrets"]
+    prometheus = changed["services"]["prometheus"]
+    [mounted] = prometheus["volumes"]
+    source, target, _ = mounted.split(":")
+    [folder] = [
+        each.split(":") for each in compose["services"]["prometheus"]["volumes"] if each.startswith(".")
+    ]
+    assert Path(target) == Path(folder[1]) / "prometheus.yml"
+    [scrape] = yaml.safe_load((ROOT / source).read_text())["scrape_configs"]
+    assert scrape["authorization"] == {"credentials_file": f"/run/secrets/{prometheus['secrets'][0]}"}
+
+
+def test_prometheus_does_the_same_with_a_key_and_without() -> None:
+    plain, keyed = (
+        yaml.safe_load((ROOT / "docker/prometheus" / name).read_text())
+        for name in ("prometheus.yml", "prometheus.keys.yml")
+    )
+    del keyed["scrape_configs"][0]["authorization"]
+    assert keyed == plain

@@ -1,5 +1,6 @@
 """The Kubernetes manifests: valid for the API, alike to the compose file, and selecting their own pods."""
 
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ def manifests() -> dict[str, Any]:
     return {each["kind"]: each for each in objects}
 
 
-def built(overlay: str) -> dict[str, Any]:
+def built(overlay: str | Path) -> dict[str, Any]:
     """The objects that kustomize makes of a folder, by kind."""
     kubectl = tool("kubectl", "Kubernetes' own packages")
     made = subprocess.run([kubectl, "kustomize", K8S / overlay], capture_output=True, text=True, check=True)  # noqa: S603
@@ -57,6 +58,27 @@ def test_what_kustomize_makes_is_valid(version: str, overlay: str, image: str, g
     assert container["image"] == image
     assert container["resources"]["limits"].get("nvidia.com/gpu") == gpus
     assert ("HorizontalPodAutoscaler" in found) == (overlay == "base")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_keys_come_from_a_secret_with_everything_else_as_it_was(tmp_path: Path, version: str) -> None:
+    folder = os.path.relpath(K8S, tmp_path)
+    overlay = f"resources: [{folder}/base]\ncomponents: [{folder}/keys]\n"
+    (tmp_path / "kustomization.yaml").write_text(overlay)
+    deployment = built(tmp_path)["Deployment"]
+    kubernetes_validate.validate(deployment, version, strict=True)
+    pod = deployment["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    [variable] = container.pop("env")
+    mount = next(each for each in container["volumeMounts"] if each["name"] == "api-keys")
+    volume = next(each for each in pod["volumes"] if each["name"] == "api-keys")
+    assert variable == {"name": "CWIC_API_KEYS_FILE", "value": f"{mount['mountPath']}/keys"}
+    assert mount["readOnly"]
+    assert "subPath" not in mount
+    assert volume["secret"] == {"secretName": "cwic-api-keys"}
+    container["volumeMounts"].remove(mount)
+    pod["volumes"].remove(volume)
+    assert deployment == built("base")["Deployment"]
 
 
 def test_every_selector_names_the_pods() -> None:

@@ -105,6 +105,10 @@ def test_promtool_accepts_configuration_and_rules() -> None:
     )
 
 
+def test_promtool_accepts_the_configuration_with_a_key() -> None:
+    assert list(promtool("check", "config", "--syntax-only", DOCKER / "prometheus/prometheus.keys.yml"))
+
+
 def test_alerts_fire_and_keep_silent_as_their_tests_say() -> None:
     assert "  SUCCESS" in list(promtool("test", "rules", DOCKER / "prometheus/alerts_test.yml"))
 
