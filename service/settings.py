@@ -39,7 +39,8 @@ def _usable(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
-Location = Annotated[Path | None, BeforeValidator(_given)]
+Folder = Annotated[Path | None, BeforeValidator(_given)]
+File = Annotated[Path | None, BeforeValidator(_given)]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...] | None, NoDecode, BeforeValidator(_split)]
 Keys = Annotated[SecretStr | None, BeforeValidator(_given), AfterValidator(_usable)]
 Host = Annotated[str, Field(pattern=r"^(\*|(\*\.)?[A-Za-z0-9_][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+\])$")]
@@ -70,7 +71,7 @@ class Settings(BaseSettings):
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
         description="Where the model runs: `cpu`, `cuda`, `cuda:1`, or `auto` (a GPU where there is one).",
     )
-    model_dir: Location = Field(
+    model_dir: Folder = Field(
         default=None,
         description="Folder of checkpoints. Empty: the ones that come with cwic.",
     )
@@ -110,7 +111,7 @@ class Settings(BaseSettings):
         description="Keys of which clients have to send one, comma-separated, each `KEY` or `NAME:KEY`, of 16 "
         "characters or more. Without any the service is open. Others on the machine can read it as an option.",
     )
-    api_keys_file: Location = Field(
+    api_keys_file: File = Field(
         default=None,
         description="File of such keys, one a line, with comments behind `#`; read again when it changes.",
     )

@@ -34,7 +34,9 @@ EXPOSED = (
 )
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-_HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[^\s:@/?#\[\]]+)(?::\d*)?")
+_HOST = re.compile(
+    r"(?P<name>\[[0-9a-f:.]{2,45}\]|[^\s:@/?#\[\]]{1,254})(?::\d*)?"
+)  # no name of DNS is longer
 _ORIGIN = re.compile(r"(?P<scheme>https?)://(?P<authority>[^\s@/?#]+)")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
@@ -58,7 +60,7 @@ class AllowedHosts:
         if not self._any and not self._knows(host, request.scope.get("server")):
             raise ProblemError(
                 problems.WRONG_HOST,
-                f"This service is not called {host!r}; CWIC_ALLOWED_HOSTS has its names.",
+                f"This service is not called {host[:254]!r}; CWIC_ALLOWED_HOSTS has its names.",
             )
 
     def _knows(self, host: str, server: tuple[str, int | None] | None) -> bool:
@@ -89,7 +91,7 @@ class AllowedOrigins:
         if not _same_host(origin, request.headers.get("Host", "")):
             raise ProblemError(
                 problems.CROSS_ORIGIN,
-                f"Pages of {origin!r} may not use this service; CWIC_CORS_ORIGINS has the sites that may.",
+                f"Pages of {origin[:254]!r} may not use this service; CWIC_CORS_ORIGINS has the sites that may.",
             )
 
 

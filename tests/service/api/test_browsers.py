@@ -53,6 +53,7 @@ def test_a_service_on_the_loopback_is_called_so(client: httpx.Client, host: str)
         "",
         "@localhost",
         "a b",
+        pytest.param("." * 60_000, id="long"),
     ],
 )
 def test_another_name_is_421(client: httpx.Client, host: str, path: str) -> None:
