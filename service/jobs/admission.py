@@ -1,0 +1,153 @@
+"""Which work is taken on: counted in requests and pixels, and in the seconds that it will take."""
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from service.jobs.errors import RefusedError
+
+_SMOOTHING = 0.2  # weight of the newest job in the moving averages
+_FIRST_GUESS = 1.0  # seconds for a megapixel, before anything has been measured
+_OVERHEAD = 0.02  # megapixels that even the smallest picture counts as
+
+
+@dataclass(eq=False)
+class Ticket:
+    """The place of one job that has been taken on; held until its work has really ended.
+
+    Attributes:
+        op: name of the operation.
+        pixels: of the picture.
+        admitted: when, of `time.monotonic`.
+        seconds: how long its work is expected to take on one worker.
+        spent: how long workers have been at it, in seconds.
+        started: whether a worker has begun.
+    """
+
+    op: str
+    pixels: int
+    admitted: float
+    seconds: float
+    spent: float = 0.0
+    started: bool = False
+
+    @property
+    def priority(self) -> float:
+        """Smaller goes first: when it would be done if it were alone.
+
+        A small picture overtakes a large one that came shortly before it, but nothing that comes later than a job's
+        own time overtakes that job: nobody starves.
+        """
+        return self.admitted + self.seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds of work that are expected to remain."""
+        return max(0.0, self.seconds - self.spent)
+
+
+class Admission:
+    """Counts the work that is in the service and turns away what is too much.
+
+    Three bounds, looked at in this order: requests, pixels, and time: what could not be done before its deadline,
+    by the speed measured so far, is refused when it comes instead of failing later. A job that is alone is always
+    taken on: its deadline ends it if it must.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_requests: int,
+        max_pixels: int,
+        workers: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.max_requests = max_requests
+        self.max_pixels = max_pixels
+        self._workers = workers
+        self._clock = clock
+        self._tickets: dict[Ticket, None] = {}
+        self._pace: dict[str, float] = {}  # seconds for a megapixel on one worker, by operation
+        self._lock = threading.Lock()  # tickets come back from the workers' threads
+
+    @property
+    def depth(self) -> int:
+        """Jobs taken on and not ended."""
+        return len(self._tickets)
+
+    @property
+    def pixels(self) -> int:
+        """Of these jobs' pictures."""
+        return sum(ticket.pixels for ticket in tuple(self._tickets))
+
+    @property
+    def backlog(self) -> float:
+        """Seconds until all of them are done, by the speed measured so far."""
+        return sum(ticket.left for ticket in tuple(self._tickets)) / self._workers
+
+    @property
+    def oldest_wait(self) -> float:
+        """For how long the job that waits longest for a worker has waited, in seconds."""
+        now = self._clock()
+        return max((now - each.admitted for each in tuple(self._tickets) if not each.started), default=0.0)
+
+    @property
+    def oldest_work(self) -> float:
+        """For how long the oldest job that a worker has begun has been in the service, in seconds."""
+        now = self._clock()
+        return max((now - each.admitted for each in tuple(self._tickets) if each.started), default=0.0)
+
+    def ahead_of(self, ticket: Ticket) -> int:
+        """How many jobs are done before this one is begun."""
+        return 0 if ticket.started else sum(t.priority < ticket.priority for t in tuple(self._tickets))
+
+    def expected(self, op: str, pixels: int) -> float:
+        """How long a job is expected to take on one worker, in seconds."""
+        return self._pace.get(op, _FIRST_GUESS) * (pixels / 1e6 + _OVERHEAD)
+
+    def admit(self, op: str, *, pixels: int, deadline: float) -> Ticket:
+        """Take a job on; raises RefusedError.
+
+        Args:
+            op: name of the operation.
+            pixels: of its picture.
+            deadline: when it must be done, of `time.monotonic`.
+        """
+        with self._lock:
+            now = self._clock()
+            depth = len(self._tickets)
+            if depth >= self.max_requests:
+                raise self._refusal(
+                    f"All {self.max_requests} places are taken (CWIC_QUEUE_SIZE)", limit=self.max_requests
+                )
+            if depth and self.pixels + pixels > self.max_pixels:
+                raise self._refusal(
+                    f"{self.pixels + pixels} pixels of pictures would be in work, at most {self.max_pixels} may be "
+                    "(CWIC_QUEUE_MAX_PIXELS)",
+                    limit=self.max_pixels,
+                )
+            seconds = self.expected(op, pixels)
+            if depth and now + self.backlog + seconds > deadline:
+                raise self._refusal(
+                    f"It would take about {self.backlog + seconds:.0f} s and so not be done within "
+                    "CWIC_REQUEST_TIMEOUT"
+                )
+            ticket = Ticket(op, pixels, now, seconds)
+            self._tickets[ticket] = None
+            return ticket
+
+    def release(self, ticket: Ticket, *, finished: bool) -> None:
+        """Give a place back, once; `finished` work tells how fast the machine is."""
+        with self._lock:
+            if self._tickets.pop(ticket, ticket) is ticket:
+                return
+            if finished:
+                pace = ticket.spent / (ticket.pixels / 1e6 + _OVERHEAD)
+                before = self._pace.get(ticket.op, pace)
+                self._pace[ticket.op] = before + _SMOOTHING * (pace - before)
+
+    def _refusal(self, message: str, *, limit: float | None = None) -> RefusedError:
+        wait = max(1, math.ceil(self.backlog / 2))  # by then half of the queue is done
+        return RefusedError(f"{message}; try again in {wait} s.", retry_after=wait, limit=limit)
