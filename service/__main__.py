@@ -58,16 +58,16 @@ def main(argv: Sequence[str] | None = None, *, load: "Load | None" = None) -> in
         return _fail(NO_TEMPORARY_SPACE, f"an upload needs room in the temporary folder (TMPDIR): {exc}")
     logs.configure(log_format=settings.log_format, level=settings.log_level)
     # Before numpy and torch are imported: they read these once. What the user has set stays.
+    threads = max(1, usable_cpus() // (settings.workers or usable_cpus()))
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(variable, str(usable_cpus()))
+        os.environ.setdefault(variable, str(threads))
     return _serve(settings, load)
 
 
 def _serve(settings: Settings, load: "Load | None") -> int:
-    import uvicorn
-
     from service.app import create_app
     from service.jobs.models import load_codecs
+    from service.server import Server
 
     failures: list[Exception] = []
 
@@ -79,17 +79,7 @@ def _serve(settings: Settings, load: "Load | None") -> int:
         app = create_app(settings, load=load or load_codecs, on_failure=stop)
     except KeysError as exc:
         return _fail(USAGE_ERROR, f"--api-keys-file (CWIC_API_KEYS_FILE): {exc}")
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=settings.shutdown_timeout,
-    )
-    server = uvicorn.Server(config)
+    server = Server(app, settings, app.state.engine)
     try:
         server.run()
     except KeyboardInterrupt:  # uvicorn has shut down and passes the signal on

@@ -1,5 +1,6 @@
 """The app: `create_app(settings)` puts the parts together. Nothing happens at import."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from service.api.status_routes import status_routes
 from service.jobs.engine import Engine, Load
 from service.jobs.models import load_codecs
 from service.keys import KeyRing
+from service.observe.lag import watch_event_loop
 from service.observe.metrics import Metrics
 from service.observe.requests import RequestContext, UnforeseenErrors
 from service.settings import Settings
@@ -50,8 +52,8 @@ def create_app(
 
     Args:
         settings: see `service.settings`.
-        load: makes the codecs, on the worker's thread, the default one first.
-        on_failure: told, on the event loop, why the models could not be loaded, or that the worker has died;
+        load: makes the codecs, on a thread, the default one first.
+        on_failure: told, on the event loop, why the models could not be loaded, or that a worker has died;
             the app stays up but never gets ready, so its owner should end it.
 
     Raises KeysError where the file of API keys cannot be used.
@@ -67,9 +69,11 @@ def create_app(
                 "Open to all on %s: CWIC_API_KEYS_FILE or CWIC_API_KEYS asks for keys", settings.host
             )
         engine.start(on_failure=on_failure)
+        lag = asyncio.create_task(watch_event_loop(metrics.event_loop_lag))
         try:
             yield
         finally:
+            lag.cancel()
             await engine.stop()
 
     app = FastAPI(
@@ -95,6 +99,7 @@ def create_app(
     app.include_router(status_routes(engine))
     app.include_router(page_routes())
     openapi.install(app)
+    app.state.engine = engine
     return app
 
 

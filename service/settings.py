@@ -94,7 +94,20 @@ class Settings(BaseSettings):
         default=65_535, ge=1, description="Largest width and largest height; above: 422."
     )
     queue_size: int = Field(
-        default=64, ge=1, description="Requests admitted at once, the running one included; above: 429."
+        default=64, ge=1, description="Requests in work at once, the running ones included; above: 429."
+    )
+    queue_max_pixels: int = Field(
+        default=200_000_000,
+        ge=1,
+        description="Pixels of all pictures in work at once, unless it is one picture; above: 429.",
+    )
+    workers: int = Field(
+        default=0,
+        ge=0,
+        description="Threads that work on pictures, each on another one. 0: one for each CPU.",
+    )
+    max_batch_pixels: int = Field(
+        default=2**22, ge=1, description="Pixels of the tiles that a GPU codes together, at most."
     )
     request_timeout: Seconds = Field(
         default=60,
@@ -102,6 +115,13 @@ class Settings(BaseSettings):
     )
     stall_timeout: Seconds = Field(
         default=300, description="Seconds without a sign of life from the worker until `/livez` says 503."
+    )
+    drain_delay: float = Field(
+        default=0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds after SIGTERM in which `/readyz` says 503 and work is still taken, so that whoever "
+        "spreads it can notice.",
     )
     shutdown_timeout: int = Field(
         default=30, ge=1, description="Seconds that running requests may finish in after SIGTERM."

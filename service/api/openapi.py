@@ -45,6 +45,8 @@ WORK = (
     problems.QUEUE_FULL,
     problems.INTERNAL,
     problems.NOT_READY,
+    problems.DRAINING,
+    problems.OUT_OF_MEMORY,
     problems.NOT_ALIVE,
     problems.TIMEOUT,
     problems.NO_SPACE,

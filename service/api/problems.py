@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from model import errors
+from service.jobs import errors as job_errors
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -66,6 +67,7 @@ BAD_FORM = Kind("bad-form", 400, "Unusable multipart form")
 UNAUTHORIZED = Kind("unauthorized", 401, "A key is needed", rejection=True)
 CROSS_ORIGIN = Kind("cross-origin", 403, "Not for pages of this site", rejection=True)
 UNKNOWN_MODEL = Kind("unknown-model", 404, "No such model")
+UNKNOWN_REQUEST = Kind("unknown-request", 404, "No such request in work")
 NOT_ACCEPTABLE = Kind("not-acceptable", 406, "No acceptable output format")
 BODY_TIMEOUT = Kind("body-timeout", 408, "The body took too long to arrive", rejection=True)
 BODY_TOO_LARGE = Kind("body-too-large", 413, "Request body too large", rejection=True)
@@ -84,6 +86,8 @@ RATE_LIMIT = Kind("rate-limit", 429, "Too many requests of one client", rejectio
 CLIENT_GONE = Kind("client-gone", 499, "The client left", rejection=True)
 INTERNAL = Kind("internal", 500, "Internal error")
 NOT_READY = Kind("not-ready", 503, "Not ready", rejection=True)
+DRAINING = Kind("draining", 503, "The server is being stopped", rejection=True)
+OUT_OF_MEMORY = Kind("out-of-memory", 503, "Not enough memory now", rejection=True)
 NOT_ALIVE = Kind("not-alive", 503, "The worker is dead or stuck", rejection=True)
 TIMEOUT = Kind("timeout", 504, "The request took too long", rejection=True)
 NO_SPACE = Kind("no-space", 507, "No room for the upload", rejection=True)
@@ -111,6 +115,23 @@ KINDS: Mapping[type[errors.CwicError], Kind] = MappingProxyType(
         errors.SelfTestError: INTERNAL,
     }
 )
+
+
+# Every leaf of the tree in service/jobs/errors.py; the same.
+JOB_KINDS: Mapping[type[job_errors.JobError], Kind] = MappingProxyType(
+    {
+        job_errors.UnknownModelError: UNKNOWN_MODEL,
+        job_errors.NotReadyError: NOT_READY,
+        job_errors.DeadError: NOT_ALIVE,
+        job_errors.StalledError: NOT_ALIVE,
+        job_errors.RefusedError: QUEUE_FULL,
+        job_errors.DeadlineError: TIMEOUT,
+        job_errors.OutOfMemoryError: OUT_OF_MEMORY,
+        job_errors.DrainedError: DRAINING,
+        job_errors.AbandonedError: CLIENT_GONE,
+    }
+)
+_WAITS: Mapping[Kind, int] = MappingProxyType({NOT_READY: 5, DRAINING: 1, OUT_OF_MEMORY: 10})  # seconds
 
 
 class ProblemError(Exception):
@@ -147,6 +168,19 @@ def from_cwic_error(error: errors.CwicError) -> ProblemError:
     return ProblemError(kind, str(error))
 
 
+def from_job_error(error: job_errors.JobError) -> ProblemError:
+    """The answer to a job that has no result."""
+    kind = JOB_KINDS[type(error)]
+    if isinstance(error, job_errors.RefusedError):
+        return ProblemError(
+            kind, str(error), limit=error.limit, headers={"Retry-After": str(error.retry_after)}
+        )
+    if isinstance(error, job_errors.StalledError):
+        return ProblemError(kind, str(error), limit=error.limit, actual=round(error.age, 1))
+    wait = _WAITS.get(kind)
+    return ProblemError(kind, str(error), headers={"Retry-After": str(wait)} if wait else None)
+
+
 def internal() -> ProblemError:
     """The answer to a fault of ours: nothing of it leaves the server except the request id."""
     return ProblemError(INTERNAL, "A fault of the server; its log has the cause under the request_id.")
@@ -174,7 +208,7 @@ def install(app: FastAPI, *, on_rejection: Callable[[str], None]) -> None:
 
     async def problem(request: Request, error: Exception) -> Response:
         assert isinstance(error, ProblemError)
-        if error.kind.rejection:
+        if error.kind.rejection and request.method == "POST":  # a probe is no work
             on_rejection(error.kind.slug)
         return respond(request, error)
 
@@ -184,6 +218,10 @@ def install(app: FastAPI, *, on_rejection: Callable[[str], None]) -> None:
         if answer.kind is INTERNAL:
             logger.error("%s", answer.kind.title, exc_info=error)
         return await problem(request, answer)
+
+    async def job(request: Request, error: Exception) -> Response:
+        assert isinstance(error, job_errors.JobError)
+        return await problem(request, from_job_error(error))
 
     async def validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -214,6 +252,7 @@ def install(app: FastAPI, *, on_rejection: Callable[[str], None]) -> None:
 
     app.add_exception_handler(ProblemError, problem)
     app.add_exception_handler(errors.CwicError, cwic)
+    app.add_exception_handler(job_errors.JobError, job)
     app.add_exception_handler(RequestValidationError, validation)
     app.add_exception_handler(HTTPException, plain)
 

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api import problems
 from service.observe import logs
 from service.observe.metrics import METHODS, Metrics
-from service.observe.timing import Stages
+from service.observe.timing import Timing
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 QUIET = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
@@ -25,7 +25,7 @@ class RequestContext:
     """Gives every request an id and a start time, and accounts for it once it has ended.
 
     Sets on `request.state`: `request_id` (the client's where it is well formed) and `started` (of
-    `time.monotonic`). Reads from it: `stages`, `key`.
+    `time.monotonic`). Reads from it: `timing`, `key`.
     """
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
@@ -45,7 +45,14 @@ class RequestContext:
         request.state.request_id = sent if REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
         request.state.started = started = time.monotonic()
         token = logs.request_id.set(request.state.request_id)
-        status, size = 0, 0
+        status, size, received = 0, 0, 0
+
+        async def count() -> Message:
+            nonlocal received
+            message = await receive()
+            if message["type"] == "http.request":
+                received += len(message.get("body", b""))
+            return message
 
         async def reply(message: Message) -> None:
             nonlocal status, size
@@ -58,33 +65,41 @@ class RequestContext:
 
         try:
             with self._metrics.in_progress.track_inprogress():
-                await self._app(scope, receive, reply)
+                await self._app(scope, count, reply)
         finally:
             self._account(
-                request, method=method, status=status, size=size, seconds=time.monotonic() - started
+                request, method=method, status=status, size=size, received=received, started=started
             )
             logs.request_id.reset(token)
 
     def _add_headers(self, request: Request, headers: MutableHeaders) -> None:
         headers["X-Request-ID"] = request.state.request_id
-        if (stages := _stages(request)) and stages.header:
-            headers["Server-Timing"] = stages.header
+        if (timing := _timing(request)) and timing.header:
+            headers["Server-Timing"] = timing.header
 
-    def _account(self, request: Request, *, method: str, status: int, size: int, seconds: float) -> None:
+    def _account(
+        self, request: Request, *, method: str, status: int, size: int, received: int, started: float
+    ) -> None:
+        seconds = time.monotonic() - started
         method = method if method in METHODS else "other"
         route = getattr(request.scope.get("route"), "path", "unmatched")
         status = status or problems.CLIENT_GONE.status  # cancelled before it was answered
         self._metrics.requests.labels(method, route, status).inc()
         self._metrics.duration.labels(method, route).observe(seconds)
-        stages = _stages(request)
+        self._metrics.received.labels(route).inc(received)
+        self._metrics.sent.labels(route).inc(size)
+        timing = _timing(request)
+        if timing:
+            timing.observe(self._metrics.stages)
         fields = {
             "status": status,
             "route": route,
             "duration_ms": round(1000 * seconds, 1),
+            "bytes_in": received,
             "bytes_out": size,
             "client": request.client.host if request.client else "",
             **({"key": key.name} if (key := getattr(request.state, "key", None)) else {}),
-            "stages_ms": stages.milliseconds if stages else {},
+            "stages_ms": timing.milliseconds if timing else {},
         }
         level = logging.DEBUG if route in QUIET else logging.INFO
         # quoted: a path is the client's word, and a line break in it would forge a log line
@@ -118,7 +133,7 @@ class UnforeseenErrors:
             await problems.respond(Request(scope), problems.internal())(scope, receive, send)
 
 
-def _stages(request: Request) -> Stages | None:
-    stages = getattr(request.state, "stages", None)
-    assert stages is None or isinstance(stages, Stages)
-    return stages
+def _timing(request: Request) -> Timing | None:
+    timing = getattr(request.state, "timing", None)
+    assert timing is None or isinstance(timing, Timing)
+    return timing

@@ -40,8 +40,8 @@ def running(app: FastAPI) -> Iterator[httpx.Client]:
 
 @contextmanager
 def serving(*codecs: PictureCodec, **settings: object) -> Iterator[httpx.Client]:
-    """A client of a ready service with these codecs and settings."""
-    values = Settings.model_validate(settings)
+    """A client of a ready service with these codecs and settings; with one worker, where they do not say."""
+    values = Settings.model_validate({"workers": 1} | settings)
     with running(create_app(values, load=lambda _: codecs or (FakeCodec(),))) as client:
         wait_until(lambda: client.get("/readyz").is_success)
         yield client

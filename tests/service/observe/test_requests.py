@@ -127,7 +127,7 @@ def test_one_line_per_request_with_its_id_and_its_stages(
     assert record.getMessage() == "POST /compress"
     values = fields(record)
     assert (values["status"], values["route"]) == (200, "/compress")
-    assert set(values["stages_ms"]) == {"read", "queue", "decode", "inference"}  # type: ignore[call-overload] # a dict
+    assert set(values["stages_ms"]) == {"read", "inspect", "queue", "decode", "pack"}  # type: ignore[call-overload] # a dict
 
 
 def test_probes_and_scrapes_are_silent_at_info_level(
