@@ -38,5 +38,5 @@ def test_a_console_line_has_the_fields_behind_the_message(record: logging.LogRec
     token = logs.request_id.set("r1")
     first, *rest = logs.ConsoleFormatter().format(record).splitlines()
     logs.request_id.reset(token)
-    assert first.endswith("INFO    GET /x status=200 stages_ms={'read': 1.5} request_id=r1")
+    assert first.endswith("INFO    GET /x status=200 stages_ms=\"{'read': 1.5}\" request_id=r1")
     assert rest[-1] == "ValueError: broken"
