@@ -65,8 +65,10 @@ def main(argv: Sequence[str] | None = None, *, load: "Load | None" = None) -> in
 def _serve(settings: Settings, load: "Load | None") -> int:
     import uvicorn
 
+    from service.api.connections import Connections
     from service.app import create_app
     from service.jobs.models import load_codecs
+    from service.server import raise_file_limit, server_config
 
     failures: list[Exception] = []
 
@@ -74,17 +76,9 @@ def _serve(settings: Settings, load: "Load | None") -> int:
         failures.append(error)
         server.should_exit = True
 
-    config = uvicorn.Config(
-        create_app(settings, load=load or load_codecs, on_failure=stop),
-        host=settings.host,
-        port=settings.port,
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=settings.shutdown_timeout,
-    )
-    server = uvicorn.Server(config)
+    connections = Connections(settings, open_files=raise_file_limit())
+    app = create_app(settings, load=load or load_codecs, on_failure=stop, connections=connections)
+    server = uvicorn.Server(server_config(app))
     try:
         server.run()
     except KeyboardInterrupt:  # uvicorn has shut down and passes the signal on

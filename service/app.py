@@ -3,17 +3,19 @@
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 
 from service.api import openapi, problems
 from service.api.body import BodyLimit
 from service.api.codec_routes import codec_routes
+from service.api.connections import Connections
 from service.api.status_routes import status_routes
 from service.jobs.engine import Engine, Load
 from service.jobs.models import load_codecs
 from service.observe.metrics import Metrics
-from service.observe.requests import RequestContext
+from service.observe.requests import RequestContext, account_refusal
 from service.settings import Settings
 from service.version import version
 from service.web.pages import page_routes
@@ -39,6 +41,7 @@ def create_app(
     *,
     load: Load = load_codecs,
     on_failure: Callable[[Exception], None] = _log_failure,
+    connections: Connections | None = None,
 ) -> FastAPI:
     """The service as an ASGI app; independent of any other in the same process.
 
@@ -47,8 +50,14 @@ def create_app(
         load: makes the codecs, on the worker's thread, the default one first.
         on_failure: told, on the event loop, why the models could not be loaded, or that the worker has died;
             the app stays up but never gets ready, so its owner should end it.
+        connections: what the server's connections share; a new one by default, kept as `app.state.connections`.
     """
     metrics = Metrics()
+    if connections is None:
+        connections = Connections(settings)
+    connections.on_refusal = partial(account_refusal, metrics)
+    connections.on_cut = metrics.connection_refused
+    metrics.watch_connections(count=connections.__len__, body_bytes=lambda: connections.bytes)
     engine = Engine(settings, metrics=metrics, load=load)
 
     @asynccontextmanager
@@ -69,7 +78,8 @@ def create_app(
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.state.connections = connections
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, min_rate=settings.min_body_rate)
     app.add_middleware(RequestContext, metrics=metrics)  # added last: the outermost
     problems.install(app, on_rejection=metrics.rejection)
     app.include_router(codec_routes(engine))

@@ -4,6 +4,7 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Mapping
 from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -11,11 +12,14 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import problems
+from service.api.connections import Refusal
 from service.observe import logs
 from service.observe.metrics import METHODS, Metrics
 from service.observe.timing import Stages
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+OTHER = "other"  # method, of what is none of METHODS
+UNMATCHED = "unmatched"  # route, of what has none
 QUIET = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 
 logger = logging.getLogger("cwic.access")
@@ -78,23 +82,64 @@ class RequestContext:
             headers["Server-Timing"] = stages.header
 
     def _account(self, request: Request, *, method: str, status: int, size: int, seconds: float) -> None:
-        method = method if method in METHODS else "other"
-        route = getattr(request.scope.get("route"), "path", "unmatched")
-        status = status or problems.CLIENT_GONE.status  # cancelled before it was answered
-        self._metrics.requests.labels(method, route, status).inc()
-        self._metrics.duration.labels(method, route).observe(seconds)
         stages = _stages(request)
-        fields = {
-            "status": status,
-            "route": route,
-            "duration_ms": round(1000 * seconds, 1),
-            "bytes_out": size,
-            "client": request.client.host if request.client else "",
-            "stages_ms": stages.milliseconds if stages else {},
-        }
-        level = logging.DEBUG if route in QUIET else logging.INFO
-        # quoted: a path is the client's word, and a line break in it would forge a log line
-        logger.log(level, "%s %s", method, quote(request.scope["path"]), extra={logs.FIELDS: fields})
+        _account(
+            self._metrics,
+            method=method if method in METHODS else OTHER,
+            path=request.scope["path"],
+            route=getattr(request.scope.get("route"), "path", UNMATCHED),
+            status=status or problems.CLIENT_GONE.status,  # cancelled before it was answered
+            size=size,
+            seconds=seconds,
+            client=request.client.host if request.client else "",
+            stages=stages.milliseconds if stages else {},
+        )
+
+
+def account_refusal(metrics: Metrics, refusal: Refusal) -> None:
+    """Count and log a request that was answered before the app saw it, like any other one."""
+    if refusal.error.kind.rejection:
+        metrics.rejection(refusal.error.kind.slug)
+    token = logs.request_id.set(refusal.request_id)
+    _account(
+        metrics,
+        method=OTHER,
+        path=refusal.path,
+        route=UNMATCHED,
+        status=refusal.error.kind.status,
+        size=refusal.size,
+        seconds=refusal.seconds,
+        client=refusal.client,
+        stages={},
+    )
+    logs.request_id.reset(token)
+
+
+def _account(
+    metrics: Metrics,
+    *,
+    method: str,
+    path: str,
+    route: str,
+    status: int,
+    size: int,
+    seconds: float,
+    client: str,
+    stages: Mapping[str, float],
+) -> None:
+    metrics.requests.labels(method, route, status).inc()
+    metrics.duration.labels(method, route).observe(seconds)
+    fields = {
+        "status": status,
+        "route": route,
+        "duration_ms": round(1000 * seconds, 1),
+        "bytes_out": size,
+        "client": client,
+        "stages_ms": stages,
+    }
+    level = logging.DEBUG if route in QUIET else logging.INFO
+    # quoted: a path is the client's word, and a line break in it would forge a log line
+    logger.log(level, "%s %s", method, quote(path), extra={logs.FIELDS: fields})
 
 
 def _stages(request: Request) -> Stages | None:
