@@ -44,6 +44,7 @@ def family_of(name: str) -> str:
 def known() -> set[str]:
     metrics = Metrics()
     metrics.watch(queue_depth=lambda: 0, queue_size=1, heartbeat_age=lambda: 0)
+    metrics.watch_connections(count=lambda: 0, body_bytes=lambda: 0)
     return metric_names(metrics.registry)
 
 
