@@ -43,13 +43,11 @@ class Body:
 
     Attributes:
         client: whose request it is; empty where it is not counted.
-        received: bytes of the body so far.
         refusal: raised to whoever reads the body; set by the connection.
     """
 
     def __init__(self, connections: "Connections", client: str) -> None:
         self.client = client
-        self.received = 0
         self.refusal: ProblemError | None = None
         self._connections = connections
         self._held = 0
@@ -57,7 +55,6 @@ class Body:
     def take(self, size: int) -> None:
         """Count bytes that have arrived; raises ProblemError (429) where there is no room for them."""
         self._connections.take_bytes(self.client, size)
-        self.received += size
         self._held += size
 
     def release(self) -> None:

@@ -49,6 +49,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._bodies: dict[RequestResponseCycle, Body] = {}  # of requests that have not ended
         self._running: RequestResponseCycle | None = None  # being answered
         self._body: Body | None = None  # of the message that is being received, once its header is complete
+        self._parts: list[bytes] = []  # of the body, in the current block of data
+        self._arrived = 0  # bytes of the body, these among them
         self._in_header = False
         self._completed = 0  # headers, in the current block of data
         self._since = 0.0  # when the wait for the header began
@@ -118,7 +120,9 @@ class GuardedProtocol(HttpToolsProtocol):
         between = self._body is None
         try:
             self._parse(data)
+            self._pass_on()
         except ProblemError as exc:
+            self._parts.clear()
             self._refuse(exc)
             return
         if self._timer is None and (self._in_header or (between and not self._completed)):
@@ -139,7 +143,7 @@ class GuardedProtocol(HttpToolsProtocol):
                 raise cause from None
             raise ProblemError(problems.BAD_REQUEST, f"Not to be read as HTTP: {exc or cause}.") from exc
         if self._body is not None and self._body is body:
-            self._framing.body_block(len(data), received=body.received)
+            self._framing.body_block(len(data), received=self._arrived)
         elif body is None and not self._completed:
             self._framing.header_block(len(data))
 
@@ -177,6 +181,7 @@ class GuardedProtocol(HttpToolsProtocol):
             if self.cycle is before:  # an address that cannot be taken apart
                 self.shared.end(self._peer.host, body)
         self._bodies[self.cycle] = self._body = body
+        self._arrived = 0
         self._in_header = False
         self._completed += 1
         self._stop_waiting()
@@ -184,15 +189,24 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_chunk_header(self) -> None:
         """Called by the parser at the start of each chunk."""
-        assert self._body is not None
-        self._framing.chunk(self._body.received)
+        self._framing.chunk(self._arrived)
 
     def on_body(self, body: bytes) -> None:
-        assert self._body is not None
-        self._body.take(len(body))
-        super().on_body(body)
+        # as little as possible: a block of data may hold thousands of chunks
+        self._parts.append(body)
+        self._arrived += len(body)
+
+    def _pass_on(self) -> None:
+        """Hand the body's bytes to the request; raises ProblemError (429) where there is no room for them."""
+        if self._parts:
+            assert self._body is not None
+            data = b"".join(self._parts)
+            self._parts.clear()
+            self._body.take(len(data))
+            super().on_body(data)
 
     def on_message_complete(self) -> None:
+        self._pass_on()
         super().on_message_complete()
         self._body = None
 

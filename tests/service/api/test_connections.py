@@ -239,7 +239,9 @@ def test_an_idle_connection_keeps_nothing_of_the_body_that_it_has_sent(
             getattr(request, "_body", b"") == marker for request in requests
         )
 
-    with serving() as client:
-        for path in ("/compress", "/nowhere"):
-            client.post(path, content=marker)
-            wait_until(nothing_is_left)
+    with serving() as client, connect(client) as connection:
+        assert client.post("/compress", content=marker).status_code == 415
+        wait_until(nothing_is_left)
+        connection.sendall(announced(5).replace(b"/compress", b"/nowhere") + b"abcde")  # which nobody reads
+        assert read_answer(connection).status == 404
+        wait_until(nothing_is_left)

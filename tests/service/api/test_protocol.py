@@ -1,7 +1,11 @@
 """Single connections: what is no HTTP, early answers, clients that end their side, over a real server."""
 
+import http.client
+import shutil
 import socket
+import subprocess
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -12,7 +16,7 @@ from model.options import EncodeOptions
 from model.protocol import DEFAULT_ENCODE_OPTIONS
 from model.types import Check, Pixels, unchecked
 from service.api.framing import FEW_CHUNKS, MAX_HEADER, MIN_CHUNK
-from service.api.protocol import MAX_PIPELINE, GuardedProtocol
+from service.api.protocol import CONTINUE, MAX_PIPELINE, GuardedProtocol
 from tests.effort import PATIENCE, wait_until
 from tests.service.fakes import FakeCodec, png
 from tests.service.raw import (
@@ -262,7 +266,7 @@ def test_an_answer_that_its_client_does_not_take_is_given_up(
     connection_header: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.api.ending.STALL", 0.05)
-    monkeypatch.setattr("service.server.KEEP_ALIVE", 0)
+    monkeypatch.setattr("service.server.KEEP_ALIVE", 1)  # longer than between two looks
     answered = 'cwic_http_requests_total{method="POST",route="/compress",status="200"}'
     with serving(Large()) as client, connect(client) as connection:
         connection.sendall(announced(len(png())).replace(b"Host", connection_header + b"Host") + png())
@@ -330,6 +334,38 @@ def test_a_client_that_has_left_ends_its_work() -> None:
             assert begun.wait(PATIENCE)
         wait_until(lambda: metric(client, 'cwic_rejected_total{reason="client-gone"}') == 1)
         release.set()
+
+
+def by_httpx(url: str) -> bytes:
+    return httpx.get(url, timeout=PATIENCE).content
+
+
+def by_http_client(url: str) -> bytes:
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=PATIENCE)
+    connection.request("GET", "/")
+    body = connection.getresponse().read()
+    connection.close()
+    return body
+
+
+def by_curl(url: str) -> bytes:
+    if (curl := shutil.which("curl")) is None:
+        pytest.skip("no curl")
+    return subprocess.run([curl, "-sS", url], check=True, capture_output=True).stdout  # noqa: S603 - our own address
+
+
+@pytest.mark.parametrize("client_", [by_httpx, by_http_client, by_curl], ids=["httpx", "http.client", "curl"])
+def test_clients_skip_the_go_ahead(client_: Callable[[str], bytes]) -> None:
+    def serve() -> None:
+        with listener.accept()[0] as connection:
+            assert connection.recv(65536)
+            connection.sendall(CONTINUE)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nright")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        served = pool.submit(serve)
+        assert client_(f"http://127.0.0.1:{listener.getsockname()[1]}") == b"right"
+        served.result(PATIENCE)
 
 
 def test_a_client_that_ends_its_side_in_a_body_has_left(client: httpx.Client) -> None:
