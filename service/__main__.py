@@ -6,6 +6,7 @@ without room for an upload.
 """
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -31,6 +32,8 @@ NO_DEVICE = 4
 BAD_CHECKPOINT = 5
 NO_TEMPORARY_SPACE = 6
 INTERRUPTED = 130
+
+logger = logging.getLogger("cwic.main")
 
 
 def main(argv: Sequence[str] | None = None, *, load: "Load | None" = None) -> int:
@@ -78,6 +81,13 @@ def _serve(settings: Settings, load: "Load | None") -> int:
 
     connections = Connections(settings, open_files=raise_file_limit())
     app = create_app(settings, load=load or load_codecs, on_failure=stop, connections=connections)
+    if connections.capacity < settings.max_connections:
+        logger.warning(
+            "Only %d connections at once, where %sMAX_CONNECTIONS is %d: the process may not open more files",
+            connections.capacity,
+            PREFIX,
+            settings.max_connections,
+        )
     server = uvicorn.Server(server_config(app))
     try:
         server.run()

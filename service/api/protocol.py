@@ -27,7 +27,7 @@ from service.api.framing import Framing
 from service.api.problems import ProblemError
 
 MAX_PIPELINE = 16  # requests sent ahead while an earlier one is answered
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"  # not 102, which Python's http.client takes for the answer itself
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -105,6 +105,7 @@ class GuardedProtocol(HttpToolsProtocol):
             detail = "A newer connection got the place of this one, which had no complete request."
             self._write(ProblemError(problems.TOO_MANY_CONNECTIONS, detail, headers={"Retry-After": "1"}))
         self._deaf = True
+        self._stop_waiting()
         self.transport.close()
         if self.transport.get_write_buffer_size():
             self.transport.abort()  # its client takes nothing, and the place is needed now
@@ -164,8 +165,10 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         names = [name for name, _ in self.headers]
         framed = names.count(b"content-length") + names.count(b"transfer-encoding")
-        if framed > 1 or (framed and self.parser.should_upgrade()):
+        if framed > 1:
             raise ProblemError(problems.BAD_REQUEST, "It is not clear where the body ends.")
+        if framed and self.parser.should_upgrade():  # the parser takes the body for the other protocol
+            raise ProblemError(problems.BAD_REQUEST, "A request to upgrade the connection has no body here.")
         if len(self.pipeline) >= MAX_PIPELINE:
             raise ProblemError(problems.BAD_REQUEST, f"More than {MAX_PIPELINE} requests sent ahead.")
         origin = self.shared.proxies.origin(self._peer, self.headers)
@@ -225,9 +228,8 @@ class GuardedProtocol(HttpToolsProtocol):
                     cycle.keep_alive = False
             elif not message.get("more_body", False):
                 self._closing = not cycle.keep_alive
-                cycle.keep_alive = (
-                    True  # or uvicorn closes at once, and what still comes resets the connection
-                )
+                # or uvicorn closes at once, and what still comes resets the connection
+                cycle.keep_alive = True
             await send(message)
 
         try:
@@ -302,8 +304,9 @@ class GuardedProtocol(HttpToolsProtocol):
             self._ending.close()
             return
         self.shared.waits(self, waiting=True)
-        self._ending.linger()
-        self.flow.resume_reading()
+        if not self.transport.is_closing():
+            self._ending.linger()
+            self.flow.resume_reading()
 
     def _end(self, cycle: RequestResponseCycle) -> None:
         """Let go of all that a request has held."""

@@ -33,7 +33,7 @@ class BodyRate:
                     message = await receive()
             except TimeoutError:
                 pass
-            self._pass(time.monotonic() - started)
+            self.pass_time(time.monotonic() - started)
             if message is not None:
                 self._arrived[-1] += len(message.get("body", b""))
             if message is not None and not message.get("more_body", False):
@@ -43,7 +43,8 @@ class BodyRate:
             if message is not None:
                 return message
 
-    def _pass(self, seconds: float) -> None:
+    def pass_time(self, seconds: float) -> None:
+        """Count time in which the body was waited for."""
         self._into_step += min(seconds, 2 * self._step)
         while self._into_step >= self._step:
             self._into_step -= self._step
