@@ -142,6 +142,8 @@ class GuardedProtocol(HttpToolsProtocol):
         except httptools.HttpParserError as exc:
             if isinstance(cause := exc.__context__, ProblemError):
                 raise cause from None
+            if isinstance(cause, AssertionError):
+                raise
             raise ProblemError(problems.BAD_REQUEST, f"Not to be read as HTTP: {exc or cause}.") from exc
         if self._body is not None and self._body is body:
             self._framing.body_block(len(data), received=self._arrived)
@@ -222,7 +224,15 @@ class GuardedProtocol(HttpToolsProtocol):
     async def _call(self, cycle: RequestResponseCycle, app: Any, scope: Any, receive: Any, send: Any) -> None:
         """Call the app, and see to it that its answer arrives even where not all of the request has."""
 
-        async def guarded(message: Any) -> None:
+        def notice() -> None:  # at once, or uvicorn uses what is closed already
+            cycle.disconnected = cycle.disconnected or self.transport.is_closing()
+
+        async def reading() -> Any:
+            notice()
+            return await receive()
+
+        async def answering(message: Any) -> None:
+            notice()
             if message["type"] == "http.response.start":
                 if cycle.more_body:
                     cycle.keep_alive = False
@@ -233,7 +243,7 @@ class GuardedProtocol(HttpToolsProtocol):
             await send(message)
 
         try:
-            await app(scope, receive, guarded)
+            await app(scope, reading, answering)
         finally:
             self._end(cycle)
 

@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from service.api.connections import RESERVED_FILES, TURNED_AWAY, Connections
 from service.settings import Settings
-from tests.effort import wait_until
+from tests.effort import PATIENCE, wait_until
 from tests.service.fakes import png
 from tests.service.raw import (
     CHUNKED,
@@ -31,6 +31,7 @@ OPEN = "cwic_connections"
 OTHER = 'cwic_http_requests_total{{method="other",route="unmatched",status="{}"}}'
 CUT = 'cwic_connections_refused_total{{reason="{}"}}'
 BODY = 100_000
+SHORT = 2.0  # seconds: ample for the header of a request that is meant to be served
 PROXY = {"X-Forwarded-For": "192.0.2.1"}
 
 
@@ -49,43 +50,51 @@ def through_proxy(client: str, size: int) -> bytes:
 # How many
 
 
-def test_half_a_header_is_408_and_closed() -> None:
-    with serving(header_timeout=0.2) as client, connect(client) as connection:
-        connection.sendall(HALF)
-        answer = last_answer(connection)
-        assert (answer.status, answer.kind, answer.problem["limit"]) == (408, "header-timeout", 0.2)
-        assert "CWIC_HEADER_TIMEOUT" in answer.problem["detail"]
-        assert metric(client, OTHER.format(408)) == 1
-
-
-def test_a_connection_that_says_nothing_is_closed_without_a_word() -> None:
-    with serving(header_timeout=0.2) as client, connect(client) as connection:
-        assert until_closed(connection) == b""
-        assert metric(client, CUT.format("header-timeout")) == 1
-        assert metric(client, OTHER.format(408)) == 0
-
-
-def test_half_a_header_after_a_request_is_408() -> None:
-    with serving(header_timeout=0.2) as client, connect(client) as connection:
-        connection.sendall(LIVEZ)
-        assert read_answer(connection).status == 200
-        connection.sendall(HALF)
-        assert last_answer(connection).status == 408
+def test_a_header_that_does_not_come_in_time_ends_its_connection() -> None:
+    with serving(header_timeout=SHORT) as client, connections(client, 3) as (half, later, silent):
+        half.sendall(HALF)
+        later.sendall(LIVEZ)
+        assert read_answer(later).status == 200
+        later.sendall(HALF)
+        for connection in (half, later):
+            answer = last_answer(connection)
+            assert (answer.status, answer.kind, answer.problem["limit"]) == (408, "header-timeout", SHORT)
+            assert "CWIC_HEADER_TIMEOUT" in answer.problem["detail"]
+        assert until_closed(silent) == b""  # there is no request to answer
+        assert metric(client, OTHER.format(408)) == 2
+        assert metric(client, CUT.format("header-timeout")) == 3
 
 
 def test_at_the_limit_the_connection_that_waits_longest_goes_and_honest_ones_are_served() -> None:
-    with (
-        serving(max_connections=20, max_connections_per_client=1000) as client,
-        connections(client, 60) as slow,
-    ):
-        for connection in slow[20:]:  # those before have been displaced already
+    with serving(max_connections=20) as client, connections(client, 19) as slow:
+        wait_until(lambda: metric(client, OPEN) == 20)  # with the client's own, which has waited least
+        for connection in slow:
             connection.sendall(HALF)
-        for _ in range(5):
-            assert httpx.get(f"{client.base_url}/livez").is_success
-        assert metric(client, OPEN) <= 20
-        assert metric(client, CUT.format("displaced")) >= 40
-        assert all(until_closed(connection) == b"" for connection in slow[:20])
-        assert last_answer(slow[20]).kind == "connections"
+        assert client.get("/livez").is_success  # behind it, all halves have been read
+        with connections(client, 5) as fresh:
+            for connection in fresh:
+                connection.sendall(LIVEZ)
+                assert read_answer(connection).status == 200
+            for connection in slow[:5]:
+                answer = last_answer(connection)
+                assert (answer.status, answer.kind) == (503, "connections")
+            assert metric(client, CUT.format("displaced")) == 5
+            assert metric(client, OPEN) == 20
+            for connection in slow[5:]:
+                connection.sendall(b"st: x\r\n\r\n")
+                assert read_answer(connection).status == 200
+
+
+def test_a_flood_of_half_headers_leaves_room_for_honest_requests() -> None:
+    with serving(max_connections=20, max_connections_per_client=1000) as client, ExitStack() as stack:
+        for _ in range(10):
+            for _ in range(30):
+                stack.enter_context(connect(client)).sendall(HALF)
+            with httpx.Client(
+                base_url=client.base_url, timeout=PATIENCE
+            ) as honest:  # a new one: the last in line
+                assert honest.get("/livez").is_success
+                assert metric(honest, OPEN) <= 20
 
 
 def test_where_no_connection_waits_a_new_one_is_503() -> None:
