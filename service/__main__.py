@@ -6,6 +6,7 @@ without room for an upload.
 """
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -32,6 +33,8 @@ NO_DEVICE = 4
 BAD_CHECKPOINT = 5
 NO_TEMPORARY_SPACE = 6
 INTERRUPTED = 130
+
+logger = logging.getLogger("cwic.main")
 
 
 def main(argv: Sequence[str] | None = None, *, load: "Load | None" = None) -> int:
@@ -65,9 +68,10 @@ def main(argv: Sequence[str] | None = None, *, load: "Load | None" = None) -> in
 
 
 def _serve(settings: Settings, load: "Load | None") -> int:
+    from service.api.connections import Connections
     from service.app import create_app
     from service.jobs.models import load_codecs
-    from service.server import Server
+    from service.server import Server, raise_file_limit
 
     failures: list[Exception] = []
 
@@ -75,11 +79,19 @@ def _serve(settings: Settings, load: "Load | None") -> int:
         failures.append(error)
         server.should_exit = True
 
+    connections = Connections(settings, open_files=raise_file_limit())
     try:
-        app = create_app(settings, load=load or load_codecs, on_failure=stop)
+        app = create_app(settings, load=load or load_codecs, on_failure=stop, connections=connections)
     except KeysError as exc:
         return _fail(USAGE_ERROR, f"--api-keys-file (CWIC_API_KEYS_FILE): {exc}")
-    server = Server(app, settings, app.state.engine)
+    if connections.capacity < settings.max_connections:
+        logger.warning(
+            "Only %d connections at once, where %sMAX_CONNECTIONS is %d: the process may not open more files",
+            connections.capacity,
+            PREFIX,
+            settings.max_connections,
+        )
+    server = Server(app)
     try:
         server.run()
     except KeyboardInterrupt:  # uvicorn has shut down and passes the signal on

@@ -1,17 +1,50 @@
-"""The HTTP server's end: not ready first, then no new connections, then the last answers."""
+"""The HTTP server: uvicorn, set up as this service needs it, and ended in steps."""
 
+import resource
 import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
-from starlette.types import ASGIApp
+from fastapi import FastAPI
 
+from service.api.connections import Connections
+from service.api.protocol import bound_to
 from service.jobs.engine import Engine
-from service.settings import Settings
 
 _ANSWERING = 5  # seconds to send the answers of the requests that were ended
+KEEP_ALIVE = 5  # seconds that an idle connection stays
+BACKLOG = 256  # connections that wait to be accepted and are accepted in one go: fewer than reserved files
+
+
+def server_config(app: FastAPI) -> uvicorn.Config:
+    """The server's configuration for an app of `service.app`."""
+    connections = app.state.connections
+    assert isinstance(connections, Connections)
+    settings = connections.settings
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=bound_to(connections),
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,  # the protocol reads them, because it counts by client
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=settings.shutdown_timeout + _ANSWERING,
+    )
+
+
+def raise_file_limit() -> int:
+    """Let the process open as many files as the system permits, and return how many those are."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 class Server(uvicorn.Server):
@@ -24,20 +57,12 @@ class Server(uvicorn.Server):
     Ctrl-C leaves the first step out; a second signal ends everything at once.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, engine: Engine) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                host=settings.host,
-                port=settings.port,
-                lifespan="on",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=settings.shutdown_timeout + _ANSWERING,
-            )
-        )
-        self._settings = settings
+    def __init__(self, app: FastAPI) -> None:
+        super().__init__(server_config(app))
+        connections, engine = app.state.connections, app.state.engine
+        assert isinstance(connections, Connections)
+        assert isinstance(engine, Engine)
+        self._settings = connections.settings
         self._engine = engine
         self._ending = False
 

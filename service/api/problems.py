@@ -63,6 +63,7 @@ class Kind:
 
 
 EMPTY_BODY = Kind("empty-body", 400, "No picture or file in the request")
+BAD_REQUEST = Kind("bad-request", 400, "Not an HTTP request that can be taken")
 BAD_FORM = Kind("bad-form", 400, "Unusable multipart form")
 UNAUTHORIZED = Kind("unauthorized", 401, "A key is needed", rejection=True)
 CROSS_ORIGIN = Kind("cross-origin", 403, "Not for pages of this site", rejection=True)
@@ -70,6 +71,8 @@ UNKNOWN_MODEL = Kind("unknown-model", 404, "No such model")
 UNKNOWN_REQUEST = Kind("unknown-request", 404, "No such request in work")
 NOT_ACCEPTABLE = Kind("not-acceptable", 406, "No acceptable output format")
 BODY_TIMEOUT = Kind("body-timeout", 408, "The body took too long to arrive", rejection=True)
+BODY_TOO_SLOW = Kind("body-too-slow", 408, "The body arrives too slowly", rejection=True)
+HEADER_TIMEOUT = Kind("header-timeout", 408, "The header took too long to arrive", rejection=True)
 BODY_TOO_LARGE = Kind("body-too-large", 413, "Request body too large", rejection=True)
 UNSUPPORTED_IMAGE = Kind("unsupported-image", 415, "Not a picture that can be read")
 NOT_CWIC = Kind("not-cwic", 415, "Not a .cwic file")
@@ -83,12 +86,16 @@ WRONG_MODEL = Kind("wrong-model", 422, "Made with a model that is not loaded")
 NO_IMPORTANCE_MAP = Kind("no-importance-map", 422, "No importance map in the file")
 QUEUE_FULL = Kind("queue-full", 429, "Too many requests", rejection=True)
 RATE_LIMIT = Kind("rate-limit", 429, "Too many requests of one client", rejection=True)
+BODY_MEMORY = Kind("body-memory", 429, "Too many bytes of bodies at once", rejection=True)
+CLIENT_CONNECTIONS = Kind("client-connections", 429, "Too many connections of one client", rejection=True)
+HEADER_TOO_LARGE = Kind("header-too-large", 431, "Request header too large", rejection=True)
 CLIENT_GONE = Kind("client-gone", 499, "The client left", rejection=True)
 INTERNAL = Kind("internal", 500, "Internal error")
 NOT_READY = Kind("not-ready", 503, "Not ready", rejection=True)
 DRAINING = Kind("draining", 503, "The server is being stopped", rejection=True)
 OUT_OF_MEMORY = Kind("out-of-memory", 503, "Not enough memory now", rejection=True)
 NOT_ALIVE = Kind("not-alive", 503, "The worker is dead or stuck", rejection=True)
+TOO_MANY_CONNECTIONS = Kind("connections", 503, "Too many connections", rejection=True)
 TIMEOUT = Kind("timeout", 504, "The request took too long", rejection=True)
 NO_SPACE = Kind("no-space", 507, "No room for the upload", rejection=True)
 
@@ -187,9 +194,15 @@ def internal() -> ProblemError:
 
 
 def respond(request: Request, error: ProblemError) -> Response:
-    """The response to a problem."""
+    """The response to a problem of a request."""
+    return respond_to(error, instance=request.url.path, request_id=request.state.request_id)
+
+
+def respond_to(error: ProblemError, *, instance: str, request_id: str) -> Response:
+    """The response to a problem, of a request that need not have reached the app."""
     return _response(
-        request,
+        instance,
+        request_id,
         type_=f"urn:cwic:problem:{error.kind.slug}",
         title=error.kind.title,
         status=error.kind.status,
@@ -230,7 +243,8 @@ def install(app: FastAPI, *, on_rejection: Callable[[str], None]) -> None:
             for each in error.errors()
         ]
         return _response(
-            request,
+            request.url.path,
+            request.state.request_id,
             type_=f"urn:cwic:problem:{INVALID_PARAMETER.slug}",
             title=INVALID_PARAMETER.title,
             status=INVALID_PARAMETER.status,
@@ -242,7 +256,8 @@ def install(app: FastAPI, *, on_rejection: Callable[[str], None]) -> None:
         assert isinstance(error, HTTPException)
         title = http.HTTPStatus(error.status_code).phrase
         return _response(
-            request,
+            request.url.path,
+            request.state.request_id,
             type_="about:blank",
             title=title,
             status=error.status_code,
@@ -261,7 +276,8 @@ _DETAILS = {404: "No such address; /docs lists them.", 405: "Not with this metho
 
 
 def _response(
-    request: Request,
+    instance: str,
+    request_id: str,
     *,
     type_: str,
     title: str,
@@ -277,8 +293,8 @@ def _response(
         title=title,
         status=status,
         detail=detail,
-        instance=request.url.path,
-        request_id=request.state.request_id,
+        instance=instance,
+        request_id=request_id,
         limit=limit,
         actual=actual,
         errors=errors,

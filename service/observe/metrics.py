@@ -79,6 +79,12 @@ class Metrics:
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
             registry=registry,
         )
+        self.refused = Counter(
+            "cwic_connections_refused",
+            "Connections turned away, displaced by newer ones, or ended for what they sent or did not send.",
+            ("reason",),
+            registry=registry,
+        )
         self.bits_per_pixel = Histogram(
             "cwic_bits_per_pixel",
             "Size of compressed files, in bits per pixel of the picture; of pictures of 4096 pixels and more.",
@@ -133,6 +139,17 @@ class Metrics:
         ):
             Gauge(name, what, registry=self.registry).set_function(read)
 
+    def watch_connections(self, *, count: Callable[[], float], body_bytes: Callable[[], float]) -> None:
+        """Read these values at every scrape."""
+        connections = Gauge("cwic_connections", "Connections that are open.", registry=self.registry)
+        connections.set_function(count)
+        held = Gauge(
+            "cwic_body_bytes_in_flight",
+            "Bytes of bodies that have arrived, of requests that have not ended.",
+            registry=self.registry,
+        )
+        held.set_function(body_bytes)
+
     def models_loaded(self, infos: Iterable[ModelInfo]) -> None:
         """Name the models that are served."""
         for info in infos:
@@ -152,3 +169,7 @@ class Metrics:
     def rejection(self, reason: str) -> None:
         """Count work turned away."""
         self.rejected.labels(reason).inc()
+
+    def connection_refused(self, reason: str) -> None:
+        """Count a connection that was turned away or ended."""
+        self.refused.labels(reason).inc()

@@ -51,6 +51,7 @@ def known() -> set[str]:
         oldest_work=lambda: 0,
         heartbeat_age=lambda: 0,
     )
+    metrics.watch_connections(count=lambda: 0, body_bytes=lambda: 0)
     return metric_names(metrics.registry)
 
 

@@ -109,6 +109,9 @@ def test_metrics_have_the_promised_names_and_long_buckets(client: httpx.Client) 
         "cwic_compression_ratio",
         "cwic_model_info",
         "cwic_build_info",
+        "cwic_connections",
+        "cwic_connections_refused_total",
+        "cwic_body_bytes_in_flight",
         "cwic_worker_heartbeat_age_seconds",
         "process_resident_memory_bytes",
     ):
