@@ -10,9 +10,9 @@ import httpx
 
 from tests.effort import PATIENCE
 
-HEAD = b"POST /compress HTTP/1.1\r\nHost: x\r\n"
+HEAD = b"POST /compress HTTP/1.1\r\nHost: localhost\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
-LIVEZ = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+LIVEZ = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 class Answer(NamedTuple):

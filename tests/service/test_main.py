@@ -203,7 +203,7 @@ def test_a_worker_that_dies_fails_its_request_and_ends_the_process(tmp_path: Pat
         assert httpx.post(f"{address}/compress", content=png(), timeout=PATIENCE).status_code == 503
         assert server.wait(PATIENCE) == FAILED
     last = (tmp_path / "log").read_text().splitlines()[-1]
-    assert last == "cwic-serve: cannot serve: The worker has ended; the server must be restarted."
+    assert last == "cwic-serve: cannot serve: A worker has ended; the server must be restarted."
 
 
 @pytest.mark.parametrize(

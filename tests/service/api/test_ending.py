@@ -43,7 +43,7 @@ def test_an_early_answer_reaches_a_client_that_sends_all_before_it_reads(
 ) -> None:
     monkeypatch.setattr("service.api.ending.LINGER_IDLE", PATIENCE)
     with serving() as client, connect(client) as connection:
-        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n"
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n"
         connection.sendall(head.encode())
         connection.sendall(bytes(size))
         answer = last_answer(connection)
@@ -55,7 +55,7 @@ def test_an_early_answer_ends_the_connection_even_where_the_client_never_reads(
 ) -> None:
     monkeypatch.setattr("service.api.ending.LINGER_BYTES", 1_000_000)
     with serving() as client, connect(client) as connection:
-        connection.sendall(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        connection.sendall(b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
 
         def send_for_ever() -> None:
             for _ in range(1000):  # a hundred times the bound, and more than any system keeps in between
@@ -70,7 +70,7 @@ def test_an_early_answer_ends_the_connection_where_the_client_falls_silent(
 ) -> None:
     monkeypatch.setattr("service.api.ending.LINGER_IDLE", 0.05)
     with serving() as client, connect(client) as connection:
-        connection.sendall(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+        connection.sendall(b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n")
         assert last_answer(connection).status == 404
         wait_until(lambda: metric(client, "cwic_connections") == 1)
 

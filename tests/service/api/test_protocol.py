@@ -119,10 +119,10 @@ def test_framing_without_end_is_refused(client: httpx.Client, framing: bytes) ->
         HEAD + b"Content-Length: -5\r\n\r\nabcdef",
         HEAD + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
         HEAD + b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 5\r\n\r\nabcde",
-        b"BREW /compress HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"BREW /compress HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET http://x HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"CONNECT x:80 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET http://x HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS
     ],
 )
@@ -170,7 +170,7 @@ def test_a_header_below_its_bound_passes(client: httpx.Client) -> None:
 
 def test_requests_sent_ahead_are_answered_in_their_order_and_a_fault_after_them(client: httpx.Client) -> None:
     with connect(client) as connection:
-        connection.sendall(LIVEZ + b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n" + b"no HTTP\r\n\r\n")
+        connection.sendall(LIVEZ + b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n" + b"no HTTP\r\n\r\n")
         assert [answer.status for answer in answers(until_closed(connection))] == [200, 404, 400]
 
 
@@ -182,7 +182,7 @@ def test_too_many_requests_sent_ahead_are_refused_after_the_others(client: httpx
 
 
 def test_an_upgrade_is_ignored_and_what_follows_is_read(client: httpx.Client) -> None:
-    upgrade = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    upgrade = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
     with connect(client) as connection:
         connection.sendall(upgrade + b"GET /nowhere HTTP/1.1\r\nConnection: close\r\n\r\n")
         assert [answer.status for answer in answers(until_closed(connection))] == [200, 404]
