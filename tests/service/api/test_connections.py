@@ -81,7 +81,7 @@ def test_at_the_limit_the_connection_that_waits_longest_goes_and_honest_ones_are
             assert metric(client, CUT.format("displaced")) == 5
             assert metric(client, OPEN) == 20
             for connection in slow[5:]:
-                connection.sendall(b"st: x\r\n\r\n")
+                connection.sendall(b"st: localhost\r\n\r\n")
                 assert read_answer(connection).status == 200
 
 

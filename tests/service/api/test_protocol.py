@@ -184,7 +184,7 @@ def test_too_many_requests_sent_ahead_are_refused_after_the_others(client: httpx
 def test_an_upgrade_is_ignored_and_what_follows_is_read(client: httpx.Client) -> None:
     upgrade = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
     with connect(client) as connection:
-        connection.sendall(upgrade + b"GET /nowhere HTTP/1.1\r\nConnection: close\r\n\r\n")
+        connection.sendall(upgrade + b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert [answer.status for answer in answers(until_closed(connection))] == [200, 404]
 
 
@@ -193,8 +193,8 @@ STREAM = (
     LIVEZ
     + announced(len(LARGE)) + LARGE
     + CHUNKED + b"".join(b"c8;x=y\r\n%b\r\n" % LARGE[:200] for _ in range(200)) + b"0\r\nTrailer: x\r\n\r\n"
-    + b"\r\nGET /livez HTTP/1.1\r\nX: " + b"x" * (MAX_HEADER - 1000) + b"\r\n\r\n"
-    + b"POST /nowhere HTTP/1.1\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc"
+    + b"\r\nGET /livez HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * (MAX_HEADER - 1000) + b"\r\n\r\n"
+    + b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc"
 )  # fmt: skip
 
 

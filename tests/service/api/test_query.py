@@ -8,9 +8,11 @@ from fastapi import Depends, FastAPI, Query
 from pydantic import BaseModel
 
 from service.api import problems
+from service.api.connections import Connections
 from service.api.query import refuse_repeats
 from service.observe.metrics import Metrics
 from service.observe.requests import RequestContext
+from service.settings import Settings
 from tests.service.fakes import png
 from tests.service.server import running
 
@@ -49,6 +51,7 @@ def test_lists_may_repeat_wherever_they_are_declared() -> None:
         names: list[str] | None = None
 
     app = FastAPI(dependencies=[Depends(refuse_repeats)])
+    app.state.connections = Connections(Settings())
     app.add_middleware(RequestContext, metrics=Metrics())
     problems.install(app, on_rejection=lambda _: None)
 
