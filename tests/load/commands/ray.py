@@ -11,7 +11,7 @@ import os
 import re
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,7 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
     parser.add_argument("--seconds", type=float, default=20, help="of each measurement (%(default)s)")
     parser.add_argument("--rounds", type=int, default=2, help="one node, then both (%(default)s)")
-    parser.add_argument("--requests", type=int, default=60, help="while a node dies (%(default)s)")
+    parser.add_argument(
+        "--requests",
+        type=int,
+        default=60,
+        help="while replicas are drained, and while a node dies (%(default)s)",
+    )
     parser.add_argument("--pictures", type=int, default=8, help="drawn ones, of Kodak's size (%(default)s)")
     parser.add_argument("--models", default="cwic", help="CWIC_MODELS (%(default)s)")
     parser.add_argument(
@@ -68,18 +73,29 @@ def run(args: argparse.Namespace) -> Report:
                 cluster.deploy(replicas=nodes, models=args.models)
                 speeds.append(speed(cluster.url, items, args.seconds))
         shares = cluster.shares()
-        answers = asyncio.run(beside_a_death(cluster, items, args.requests))
+        models = args.models
+        drained = asyncio.run(
+            beside(cluster, lambda: cluster.deploy(replicas=1, models=models), items, args.requests)
+        )
+        cluster.deploy(replicas=NODES, models=models)
+        answers = asyncio.run(beside(cluster, cluster.kill, items, args.requests))
     report.add("one node, median", statistics.median(one), "pictures/s")
     report.add("both nodes, median", statistics.median(both), "pictures/s")
     report.add("both / one", statistics.median(both) / statistics.median(one), at_least=args.min_ratio)
     report.add("replicas that answered", len(shares), at_least=NODES)
     report.add("smallest share of the requests", min(shares) / sum(shares), at_least=0.25)
+    report.add("requests while replicas are drained and replaced", len(drained))
+    report.add(
+        "of these lost or not done",
+        sum(each.lost > 0 or each.status != httpx.codes.OK for each in drained),
+        at_most=0,
+    )
     report.add("requests while a node dies", len(answers))
     report.add("of these not done", sum(each.status != httpx.codes.OK for each in answers), at_most=0)
     report.add("lost with the node, sent again", sum(each.lost > 0 for each in answers), at_least=1)
     report.add("told to come again", sum(each.refused > 0 for each in answers))
     report.add("longest, tries included", max(each.seconds for each in answers), "s")
-    report.details |= {"one": one, "both": both, "shares": shares, "answers": answers}
+    report.details |= {"one": one, "both": both, "shares": shares, "drained": drained, "answers": answers}
     return report
 
 
@@ -164,8 +180,10 @@ def speed(url: str, items: Sequence[Item], seconds: float) -> float:
     return summary.per_second
 
 
-async def beside_a_death(cluster: RayCluster, items: Sequence[Item], requests: int) -> list[Answered]:
-    """Send requests and kill a node when a third of them is done; what came of all."""
+async def beside(
+    cluster: RayCluster, event: Callable[[], None], items: Sequence[Item], requests: int
+) -> list[Answered]:
+    """Send requests, and let something happen when a third of them is done; what came of all."""
     answers: list[Answered] = []
     waiting = itertools.islice(itertools.cycle(items), requests)
 
@@ -173,18 +191,18 @@ async def beside_a_death(cluster: RayCluster, items: Sequence[Item], requests: i
         for item in waiting:
             answers.append(await post(client, item, patience=PATIENCE))  # noqa: PERF401 - read as it grows
 
-    async def kill() -> None:
+    async def happen() -> None:
         start = time.monotonic()
         while len(answers) < requests / 3:
             assert time.monotonic() - start < PATIENCE, "no answers"
             await asyncio.sleep(0.05)
-        await asyncio.to_thread(cluster.kill)
+        await asyncio.to_thread(event)
 
     async with (
         httpx.AsyncClient(base_url=cluster.url, timeout=PATIENCE, trust_env=False) as client,
         asyncio.TaskGroup() as group,
     ):
-        group.create_task(kill())
+        group.create_task(happen())
         for _ in range(CONCURRENCY):
             group.create_task(send(client))
     return answers
