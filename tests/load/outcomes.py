@@ -131,5 +131,21 @@ def summarise(outcomes: Sequence[Outcome]) -> Summary:
     )
 
 
+def rate_between(outcomes: Iterable[Outcome], begin: float, end: float, *, good_only: bool) -> float:
+    """Answers for each second of a time in which clients were always waiting for some.
+
+    Counted by when they ended: what was begun before and what is not done at the end balance each other.
+
+    Args:
+        outcomes: of a closed loop.
+        begin: in seconds from the start of the loop.
+        end: likewise.
+        good_only: count good requests that were done, and not also bad input that was told.
+    """
+    ended = (each for each in outcomes if begin < each.planned + each.seconds <= end)
+    counted = sum(each.accepted or (each.right and not each.refused and not good_only) for each in ended)
+    return counted / (end - begin)
+
+
 def _positive(retry_after: str | None) -> bool:
     return retry_after is not None and retry_after.isdigit() and int(retry_after) > 0

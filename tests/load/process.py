@@ -16,6 +16,7 @@ from tests.docker.image import free_port
 from tests.effort import wait_until
 
 ROOT = Path(__file__).parents[2]
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 PATIENCE = 120.0  # seconds for a server to end
 
 
@@ -47,13 +48,18 @@ def started(
     Args:
         tree: the source tree that it runs from.
         module: what Python runs; `service` is what `cwic-serve` runs.
-        settings: the variables `CWIC_*`; those of this process's own environment do not count.
+        settings: variables, `CWIC_*` and others; of this process's own environment neither these nor the number of
+            threads count: that is the server's own choice.
         cores: that it may use; none: all.
 
     Raises AssertionError, with the end of its log, where it does not get ready.
     """
     port = free_port()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("CWIC_")}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("CWIC_") and name not in THREADS
+    }
     environment |= {"PYTHONPATH": str(tree.resolve()), "CWIC_LOG_LEVEL": "warning", "CWIC_PORT": str(port)}
     command = [sys.executable, "-m", module]
     if cores:

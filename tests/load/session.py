@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.load.generator import closed_loop, open_loop
 from tests.load.memory import MB, Sample, watched
-from tests.load.outcomes import Percentiles, Summary, summarise
+from tests.load.outcomes import Percentiles, Summary, rate_between, summarise
 from tests.load.pictures import files
 from tests.load.plan import SIZES, Item, Planned, catalogue, drawn_items
 from tests.load.probe import Probes, probed
@@ -17,6 +18,7 @@ from tests.load.process import ROOT, Server, started
 from tests.load.report import Report
 
 CONCURRENCY = 8  # clients at once, to measure what the server can do
+WARM = 2.0  # seconds before it is measured
 DEFAULT_TIMEOUT = 60.0  # seconds; the service's own default of CWIC_REQUEST_TIMEOUT
 
 
@@ -34,9 +36,17 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", help="a server that runs already; by default one is started")
     parser.add_argument("--pid", type=int, help="its process, to watch the memory of")
     parser.add_argument(
-        "--tree", type=Path, default=ROOT, help="source tree that the server runs from (%(default)s)"
+        "--tree", type=source_tree, default=ROOT, help="source tree that the server runs from (%(default)s)"
     )
     add_settings_option(parser)
+
+
+def source_tree(text: str) -> Path:
+    """A folder that the service can be run from, for a command line."""
+    tree = Path(text)
+    if not (tree / "service/__main__.py").exists():
+        raise argparse.ArgumentTypeError(f"no service to run in {text}")
+    return tree
 
 
 def add_settings_option(parser: argparse.ArgumentParser) -> None:
@@ -91,19 +101,46 @@ def items_of(args: argparse.Namespace, server: Server) -> list[Item]:
     return catalogue(server.compress, bad_share=args.bad, seed=args.seed, sizes=sizes, photos=photos)
 
 
-def capacity(server: Server, items: Sequence[Item], *, seconds: float, seed: int, patience: float) -> Summary:
-    """What the server can do of these items with eight at once, after a second to get warm."""
-    chosen = drawn_items(items, seed=seed)
-    closed_loop(server.url, chosen, concurrency=CONCURRENCY, seconds=1, patience=patience)
-    return summarise(
-        closed_loop(server.url, chosen, concurrency=CONCURRENCY, seconds=seconds, patience=patience)
+class Capacity(NamedTuple):
+    """What the server can do of a mixture with eight requests at once, for each second.
+
+    Attributes:
+        good: good requests done.
+        answered: these and bad input that was told: what one can send at without being refused.
+    """
+
+    good: float
+    answered: float
+
+
+def capacity(
+    server: Server, items: Sequence[Item], *, seconds: float, seed: int, patience: float
+) -> Capacity:
+    """Measure it; raises AssertionError where nothing is done."""
+    outcomes = closed_loop(
+        server.url,
+        drawn_items(items, seed=seed),
+        concurrency=CONCURRENCY,
+        seconds=WARM + seconds,
+        patience=patience,
     )
+    good, answered = (
+        rate_between(outcomes, WARM, WARM + seconds, good_only=good_only) for good_only in (True, False)
+    )
+    assert good, f"nothing was done in {seconds:g} s: {summarise(outcomes).statuses}"
+    return Capacity(good, answered)
 
 
-def answered_per_second(summary: Summary) -> float:
-    """Answers of all kinds but refusals for each second: what one can send at without being refused."""
-    answered = summary.requests - summary.refused.count
-    return summary.per_second * answered / max(1, summary.accepted.count)
+def throughput(url: str, items: Iterator[Item], *, concurrency: int, seconds: float) -> float:
+    """Items done for each second, by so many clients at once; raises AssertionError where one is not done."""
+    outcomes = closed_loop(
+        url, items, concurrency=concurrency, seconds=WARM + seconds, patience=2 * DEFAULT_TIMEOUT
+    )
+    summary = summarise(outcomes)
+    assert summary.accepted.count == summary.requests, (
+        f"not all were done: {summary.statuses}, {summary.wrong}"
+    )
+    return rate_between(outcomes, WARM, WARM + seconds, good_only=True)
 
 
 def loaded(server: Server, plan: Sequence[Planned], *, patience: float) -> Phase:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.load.memory import MB, Sample, growth
-from tests.load.outcomes import NO_ANSWER, Outcome, percentile, percentiles, summarise
+from tests.load.outcomes import NO_ANSWER, Outcome, percentile, percentiles, rate_between, summarise
 from tests.load.plan import Item
 
 GOOD = Item("good", "/compress", b"")
@@ -74,6 +74,17 @@ def test_a_summary_counts_each_kind() -> None:
     assert (summary.refused.count, summary.without_retry_after) == (3, 2)
     assert summary.bad.count == 1
     assert summary.wrong == {"good: 504": 1, "good: ReadError": 1}
+
+
+def test_a_rate_counts_what_ends_between_two_times() -> None:
+    ends = [Outcome(GOOD, number - 3.0, 0.0, 3.0, 200) for number in range(1, 21)]  # one a second, three each
+    others = [
+        Outcome(BAD, 5.0, 0.0, 1.0, 415),
+        Outcome(GOOD, 5.0, 0.0, 1.0, 429, "1"),
+        Outcome(GOOD, 5.0, 0.0, 1.0, 504),
+    ]
+    assert rate_between(ends + others, 2, 12, good_only=True) == 1
+    assert rate_between(ends + others, 2, 12, good_only=False) == pytest.approx(1.1)
 
 
 def samples(*megabytes: float) -> list[Sample]:

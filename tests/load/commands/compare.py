@@ -12,21 +12,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.load import in_process
-from tests.load.generator import closed_loop
-from tests.load.outcomes import summarise
 from tests.load.pictures import kodak_like
 from tests.load.plan import Item
-from tests.load.process import ROOT, started
+from tests.load.process import ROOT, THREADS, started
 from tests.load.report import Report
-from tests.load.session import CONCURRENCY, add_settings_option, settings_of
-
-WARM = 2.0  # seconds before the clock starts
+from tests.load.session import CONCURRENCY, add_settings_option, settings_of, source_tree, throughput
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
-    parser.add_argument("a", type=Path, nargs="?", default=ROOT, help="source tree (%(default)s)")
-    parser.add_argument("b", type=Path, nargs="?", help="another one")
+    parser.add_argument("a", type=source_tree, nargs="?", default=ROOT, help="source tree (%(default)s)")
+    parser.add_argument("b", type=source_tree, nargs="?", help="another one")
     add_settings_option(parser)
     parser.add_argument(
         "--pictures", type=Path, help="folder of pictures; by default drawn ones of Kodak's size"
@@ -90,20 +86,12 @@ def through_http(args: argparse.Namespace, tree: Path, pictures: Sequence[bytes]
         for number, picture in enumerate(pictures)
     )
     with started(tree=tree, settings=settings_of(args)) as server:
-        for seconds in (WARM, args.seconds):
-            outcomes = closed_loop(
-                server.url, items, concurrency=args.concurrency, seconds=seconds, patience=120
-            )
-    summary = summarise(outcomes)
-    assert summary.accepted.count == summary.requests, (
-        f"not all were done: {summary.statuses}, {summary.wrong}"
-    )
-    return summary.per_second
+        return throughput(server.url, items, concurrency=args.concurrency, seconds=args.seconds)
 
 
 def without_http(tree: Path, pictures: Path, seconds: float) -> dict[str, float]:
     """Pictures per second of that tree's codec in a process of its own, each way."""
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    environment = {name: value for name, value in os.environ.items() if name not in THREADS}
     done = subprocess.run(  # noqa: S603 - our own interpreter
         [sys.executable, str(Path(in_process.__file__)), str(pictures), str(seconds)],
         cwd=tree,

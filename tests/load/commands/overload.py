@@ -9,7 +9,6 @@ from tests.load.session import (
     add_phase,
     add_server_options,
     add_times,
-    answered_per_second,
     capacity,
     items_of,
     loaded,
@@ -51,16 +50,15 @@ def run(args: argparse.Namespace) -> Report:
     with server_of(args, defaults=DEFAULTS) as server:
         items = items_of(args, server)
         able = capacity(server, items, seconds=args.capacity_seconds, seed=args.seed, patience=2 * deadline)
-        rate = args.times * answered_per_second(able)
+        rate = args.times * able.answered
         rest()
         plan = constant_rate(items, rate=rate, seconds=args.seconds, seed=args.seed + 1)
         phase = loaded(server, plan, patience=2 * deadline)
     summary = phase.summary
-    report.add("capacity, good requests", able.per_second, "/s")
+    report.add("capacity, good requests", able.good, "/s")
     report.add("sent", rate, "/s")
     report.add("good requests done", summary.per_second, "/s")
-    share = summary.per_second / able.per_second if able.per_second else None
-    report.add("done / capacity", share, at_least=args.min_goodput)
+    report.add("done / capacity", summary.per_second / able.good, at_least=args.min_goodput)
     add_times(report, "accepted", summary.accepted)
     longest = summary.accepted.longest
     report.add(f"accepted, longest ({DEADLINE})", longest, "s", at_most=deadline + GRACE)

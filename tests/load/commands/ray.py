@@ -20,14 +20,12 @@ import httpx
 
 from tests.docker.image import free_port
 from tests.effort import wait_until
-from tests.load.generator import closed_loop
-from tests.load.outcomes import summarise
 from tests.load.pictures import kodak_like
 from tests.load.plan import Item
 from tests.load.process import ready
 from tests.load.report import Report
 from tests.load.retry import Answered, post
-from tests.load.session import CONCURRENCY
+from tests.load.session import CONCURRENCY, throughput
 
 NODES = 2
 STORE = 100 * 2**20  # bytes of shared memory for each node; nothing of ours goes through it
@@ -71,7 +69,8 @@ def run(args: argparse.Namespace) -> Report:
         for _ in range(args.rounds):
             for nodes, speeds in ((1, one), (NODES, both)):
                 cluster.deploy(replicas=nodes, models=args.models)
-                speeds.append(speed(cluster.url, items, args.seconds))
+                chosen = itertools.cycle(items)
+                speeds.append(throughput(cluster.url, chosen, concurrency=CONCURRENCY, seconds=args.seconds))
         shares = cluster.shares()
         models = args.models
         drained = asyncio.run(
@@ -166,18 +165,6 @@ def running() -> Iterator[RayCluster]:
             serve.shutdown()
             ray.shutdown()
         cluster.shutdown()
-
-
-def speed(url: str, items: Sequence[Item], seconds: float) -> float:
-    """Pictures per second, of eight clients; raises AssertionError where one is not done."""
-    chosen = itertools.cycle(items)
-    for length in (2.0, seconds):  # the first is to get warm
-        outcomes = closed_loop(url, chosen, concurrency=CONCURRENCY, seconds=length, patience=PATIENCE)
-    summary = summarise(outcomes)
-    assert summary.accepted.count == summary.requests, (
-        f"not all were done: {summary.statuses}, {summary.wrong}"
-    )
-    return summary.per_second
 
 
 async def beside(

@@ -13,7 +13,6 @@ from tests.load.session import (
     add_phase,
     add_server_options,
     add_times,
-    answered_per_second,
     capacity,
     items_of,
     loaded,
@@ -32,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
     add_server_options(parser)
     add_load_options(parser)
+    parser.set_defaults(capacity_seconds=30.0)  # a wrong capacity is an overload that lasts
     parser.add_argument("--minutes", type=float, default=30, help="how long it lasts (%(default)s)")
     parser.add_argument("--share", type=float, default=0.8, help="of the capacity that is sent (%(default)s)")
     parser.add_argument(
@@ -55,11 +55,11 @@ def run(args: argparse.Namespace) -> Report:
     with server_of(args) as server:
         items = items_of(args, server)
         able = capacity(server, items, seconds=args.capacity_seconds, seed=args.seed, patience=patience)
-        rate = args.share * answered_per_second(able)
+        rate = args.share * able.answered
         rest()
         plan = constant_rate(items, rate=rate, seconds=seconds, seed=args.seed + 1)
         phase = loaded(server, plan, patience=patience)
-    report.add("capacity, good requests", able.per_second, "/s")
+    report.add("capacity, good requests", able.good, "/s")
     report.add("sent", rate, "/s")
     add_times(report, "accepted", phase.summary.accepted)
     grown = growth_of(phase, seconds)
