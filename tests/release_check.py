@@ -2,10 +2,12 @@
 
 The clone has no environment; README's two commands make it. Then the wheel is installed outside of the tree and codes
 a photo there, the CPU image is built and run, Prometheus watches a service under load, and the default checkpoint is
-evaluated on a folder of pictures. Every step runs, whatever the others say; a summary ends the report.
+evaluated on a folder of pictures. Short versions of the load tests and the soak follow, and where Ray is installed, a
+cluster. Every step runs, whatever the others say; a summary ends the report.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import shlex
@@ -132,6 +134,38 @@ class Check:
         assert curve, "an empty curve"
         return f"{folder}: {curve[0]} to {curve[-1]}"
 
+    def load(self, command: str, *options: str | Path, python: Path | None = None) -> str:
+        """One of the load tests; the figures that have a bound."""
+        file = self.scratch / f"load-{command}.json"
+        line = (python or self.python, "-m", "tests.load", command, *options, "--json", file)
+        self.run(*line, PYTHONPATH=str(self.clone))  # the clone's modules, whatever the interpreter
+        figures = [each for each in json.loads(file.read_text())["figures"] if each["value"] is not None]
+        bound = [each for each in figures if each["at_least"] is not None or each["at_most"] is not None]
+        return "; ".join(f"{each['name']} {each['value']:.3g} {each['unit']}".strip() for each in bound)
+
+    def overload(self) -> str:
+        """Five times the capacity."""
+        return self.load("overload", "--seconds", "20")
+
+    def trickle(self) -> str:
+        """64 clients that send a byte a second."""
+        return self.load("trickle")
+
+    def compare(self) -> str:
+        """HTTP against the codec in one process."""
+        options = ("--pictures", self.pictures.resolve()) if self.pictures else ()
+        return self.load("compare", self.clone, "--rounds", "2", "--seconds", "15", *options)
+
+    def soak(self) -> str:
+        """Three minutes at four fifths of the capacity, and a leak that has to be found."""
+        return self.load("soak", "--minutes", "3", "--control-minutes", "2")
+
+    def ray(self) -> str:
+        """A cluster of two nodes, with the interpreter that runs this: the clone has no Ray."""
+        if importlib.util.find_spec("ray") is None:
+            return "left out: Ray is not installed (pip install 'cwic[ray]')"
+        return self.load("ray", python=Path(sys.executable))
+
 
 def environment() -> dict[str, str]:
     """This process's environment without what the environment of this clone put into it."""
@@ -160,6 +194,11 @@ def main() -> int:
             check.image,
             check.observe,
             check.evaluate,
+            check.overload,
+            check.trickle,
+            check.compare,
+            check.soak,
+            check.ray,
         ]
         for step in steps:
             started = time.monotonic()

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import importlib.util
 import json
 import re
 import shlex
@@ -20,10 +21,13 @@ from model.codec import Codec
 from model.types import Pixels
 from service.settings import PREFIX, Settings
 from tests.conftest import picture
+from tests.load.__main__ import COMMANDS as LOAD_COMMANDS
+from tests.load.__main__ import parser as load_parser
 from tests.service.server import serving
 from training.__main__ import COMMANDS
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -133,13 +137,32 @@ def test_the_python_lines_work(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_training_lines_are_commands_with_options_that_exist() -> None:
-    lines = [shlex.split(line, comments=True)[3:] for line in commands("python")]
+    lines = [shlex.split(line, comments=True)[3:] for line in commands("python -m training")]
     assert {line[0] for line in lines} >= {"train", "evaluate", "importance", "throughput"}
     for name, *arguments in lines:
         parser = argparse.ArgumentParser()
         importlib.import_module(f"training.commands.{name}").add_arguments(parser)
         assert name in COMMANDS
         assert parser.parse_args(arguments)
+
+
+def test_the_load_test_lines_are_commands_with_options_that_exist() -> None:
+    lines = [shlex.split(line, comments=True)[3:] for line in commands("python -m tests.load")]
+    assert {line[0] for line in lines} == set(LOAD_COMMANDS)
+    for line in lines:
+        assert load_parser().parse_args([str(ROOT) if each == "../other-tree" else each for each in line])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Ray's own code, where it is imported
+@pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'cwic[ray]'"
+)
+def test_the_line_for_ray_names_options_that_exist() -> None:
+    from service.jobs.ray import RayOptions
+
+    [line] = [each for block in blocks("sh") for each in block.splitlines() if "serve run" in each]
+    options = dict(each.split("=") for each in line.partition("service.jobs.ray:app ")[2].split())
+    assert RayOptions.model_validate(options).num_gpus == 0.5
 
 
 def test_the_settings_table_is_complete() -> None:

@@ -1,0 +1,1 @@
+"""The subcommands, each with `add_arguments` and `run`."""
