@@ -62,8 +62,9 @@ def main(argv: Sequence[str] | None = None, *, load: "Load | None" = None) -> in
     logs.configure(log_format=settings.log_format, level=settings.log_level)
     # Before numpy and torch are imported: they read these once. What the user has set stays.
     threads = max(1, usable_cpus() // (settings.workers or usable_cpus()))
-    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(variable, str(threads))
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    # The same, or the threads of one library spin where the other one's would work.
+    os.environ.setdefault("MKL_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
     return _serve(settings, load)
 
 

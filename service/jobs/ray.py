@@ -33,7 +33,7 @@ class RayOptions(BaseModel):
         min_replicas: kept running.
         max_replicas: at most; more than `min_replicas` turns autoscaling on.
         target_requests: requests in work for each replica that the autoscaler aims at.
-        num_cpus: CPUs that each replica takes from its node; a whole number from 1 on is also its number of threads.
+        num_cpus: CPUs that each replica takes from its node; as many workers it has, unless CWIC_WORKERS says.
         num_gpus: GPUs that each replica takes, 0.5 for two replicas on one.
     """
 
@@ -83,8 +83,15 @@ def app(options: RayOptions) -> Application:
 def application(settings: Settings, options: RayOptions) -> Application:
     """The application with these settings."""
 
+    cpus = max(1, int(options.num_cpus))
+    workers = settings.workers or cpus
+    own = settings.model_copy(update={"workers": workers})
+    threads = str(
+        max(1, cpus // workers)
+    )  # of each worker; Ray would give each one all of the replica's CPUs
+
     def build() -> Replica:
-        return Replica(settings)
+        return Replica(own)
 
     deployment = serve.deployment(
         serve.ingress(build)(Watched),
@@ -95,7 +102,11 @@ def application(settings: Settings, options: RayOptions) -> Application:
         backpressure_config=BackpressureConfig(status_code=429, retry_after_s=_RETRY_AFTER),
         graceful_shutdown_timeout_s=settings.shutdown_timeout,
         graceful_shutdown_wait_loop_s=0.5,
-        ray_actor_options={"num_cpus": options.num_cpus, "num_gpus": options.num_gpus},
+        ray_actor_options={
+            "num_cpus": options.num_cpus,
+            "num_gpus": options.num_gpus,
+            "runtime_env": {"env_vars": {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}},
+        },
         **options.replicas,
     )
     return deployment.bind()
