@@ -1,9 +1,9 @@
 """How large JPEG, WebP and AVIF files of the same picture are at the same PSNR, measured on the picture itself.
 
 Each format's quality is searched for the lowest whose file is as good as ours. A step of quality can be more than
-half a decibel (AVIF's), so the size at exactly our PSNR is interpolated between that file and the one a quality below,
-as rate and distortion curves are: the logarithm of the size over the PSNR. Pictures are compared without their alpha,
-which JPEG has none of and we keep without loss.
+half a decibel (AVIF's), so the size at exactly our PSNR is interpolated between that file and the one a quality
+below, as rate and distortion curves are: the logarithm of the size over the PSNR. Pictures are compared without their
+alpha, which JPEG has none of and we keep without loss.
 """
 
 import io
