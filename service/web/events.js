@@ -1,6 +1,10 @@
 "use strict";
 // What people do, and what the page does then; and its start.
 
+function rest() { // where the focus goes when its button disappears
+  $("file").focus({ preventScroll: true });
+}
+
 $("file").addEventListener("change", () => {
   take($("file").files[0]);
   $("file").value = ""; // so that the same file can be chosen again
@@ -8,7 +12,7 @@ $("file").addEventListener("change", () => {
 $("sample").addEventListener("click", () => {
   const canvas = drawSample(Object.assign(document.createElement("canvas"), { width: 960, height: 640 }));
   canvas.toBlob((blob) => take(new File([blob], "sample.png")));
-  $("file").focus({ preventScroll: true, focusVisible: false }); // the button goes
+  rest();
 });
 $("quality").addEventListener("input", showModel);
 for (const id of ["quality", "tune", "model"]) {
@@ -23,8 +27,12 @@ $("cancel").addEventListener("click", () => {
   if ($("result").classList.contains("busy")) clear(); // of the earlier choice; a comparison leaves the result
   settle();
   say("Cancelled.");
+  rest();
 });
-$("problem-again").addEventListener("click", () => (again ?? work)());
+$("problem-again").addEventListener("click", () => {
+  (again ?? work)();
+  rest();
+});
 $("compare").addEventListener("click", compare);
 $("tools").addEventListener("change", arrange);
 addEventListener("pagehide", () => running?.abort());

@@ -96,7 +96,7 @@ function settle() {
 }
 
 function clear() { // an old result next to a new name or error would mislead
-  $("result").hidden = $("download").hidden = $("png").hidden = $("compared").hidden = true;
+  $("result").hidden = $("compared").hidden = true;
 }
 
 function arrange() {
@@ -208,7 +208,7 @@ async function roundTrip(source, signal, tell) {
     + commandLine("decompress?format=png", packed ? source.name : `${stem}.cwic`, `${stem}-decoded.png`);
   $("result").style.setProperty("--aspect", facts.width / facts.height);
   arrange();
-  $("result").hidden = $("png").hidden = false;
+  $("result").hidden = false;
   $("download").hidden = $("comparison").hidden = packed;
   say(`Done in ${seconds(performance.now() - started)}` + (notes ? `; changed while reading: ${notes}` : ""));
 }
