@@ -6,6 +6,7 @@ without room for an upload.
 """
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -33,6 +34,8 @@ BAD_CHECKPOINT = 5
 NO_TEMPORARY_SPACE = 6
 INTERRUPTED = 130
 
+logger = logging.getLogger("cwic.main")
+
 
 def main(argv: Sequence[str] | None = None, *, load: "Load | None" = None) -> int:
     """Serve until a signal ends it.
@@ -58,16 +61,17 @@ def main(argv: Sequence[str] | None = None, *, load: "Load | None" = None) -> in
         return _fail(NO_TEMPORARY_SPACE, f"an upload needs room in the temporary folder (TMPDIR): {exc}")
     logs.configure(log_format=settings.log_format, level=settings.log_level)
     # Before numpy and torch are imported: they read these once. What the user has set stays.
+    threads = max(1, usable_cpus() // (settings.workers or usable_cpus()))
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(variable, str(usable_cpus()))
+        os.environ.setdefault(variable, str(threads))
     return _serve(settings, load)
 
 
 def _serve(settings: Settings, load: "Load | None") -> int:
-    import uvicorn
-
+    from service.api.connections import Connections
     from service.app import create_app
     from service.jobs.models import load_codecs
+    from service.server import Server, raise_file_limit
 
     failures: list[Exception] = []
 
@@ -75,21 +79,19 @@ def _serve(settings: Settings, load: "Load | None") -> int:
         failures.append(error)
         server.should_exit = True
 
+    connections = Connections(settings, open_files=raise_file_limit())
     try:
-        app = create_app(settings, load=load or load_codecs, on_failure=stop)
+        app = create_app(settings, load=load or load_codecs, on_failure=stop, connections=connections)
     except KeysError as exc:
         return _fail(USAGE_ERROR, f"--api-keys-file (CWIC_API_KEYS_FILE): {exc}")
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=settings.shutdown_timeout,
-    )
-    server = uvicorn.Server(config)
+    if connections.capacity < settings.max_connections:
+        logger.warning(
+            "Only %d connections at once, where %sMAX_CONNECTIONS is %d: the process may not open more files",
+            connections.capacity,
+            PREFIX,
+            settings.max_connections,
+        )
+    server = Server(app)
     try:
         server.run()
     except KeyboardInterrupt:  # uvicorn has shut down and passes the signal on

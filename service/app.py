@@ -1,8 +1,10 @@
 """The app: `create_app(settings)` puts the parts together. Nothing happens at import."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -12,14 +14,16 @@ from service.api.auth import Authentication, RateLimit
 from service.api.body import BodyLimit
 from service.api.browsers import AllowedHosts, AllowedOrigins, SecurityHeaders, cors_options, hosts_of
 from service.api.codec_routes import codec_routes
+from service.api.connections import Connections
 from service.api.guard import Check, Guard
 from service.api.query import refuse_repeats
 from service.api.status_routes import status_routes
 from service.jobs.engine import Engine, Load
 from service.jobs.models import load_codecs
 from service.keys import KeyRing
+from service.observe.lag import watch_event_loop
 from service.observe.metrics import Metrics
-from service.observe.requests import RequestContext, UnforeseenErrors
+from service.observe.requests import RequestContext, UnforeseenErrors, account_refusal
 from service.settings import Settings
 from service.version import version
 from service.web.pages import page_routes
@@ -45,19 +49,26 @@ def create_app(
     *,
     load: Load = load_codecs,
     on_failure: Callable[[Exception], None] = _log_failure,
+    connections: Connections | None = None,
 ) -> FastAPI:
     """The service as an ASGI app; independent of any other in the same process.
 
     Args:
         settings: see `service.settings`.
-        load: makes the codecs, on the worker's thread, the default one first.
-        on_failure: told, on the event loop, why the models could not be loaded, or that the worker has died;
+        load: makes the codecs, on a thread, the default one first.
+        on_failure: told, on the event loop, why the models could not be loaded, or that a worker has died;
             the app stays up but never gets ready, so its owner should end it.
+        connections: what the server's connections share; a new one by default, kept as `app.state.connections`.
 
     Raises KeysError where the file of API keys cannot be used.
     """
     keys = _keys(settings)
     metrics = Metrics()
+    if connections is None:
+        connections = Connections(settings)
+    connections.on_refusal = partial(account_refusal, metrics)
+    connections.on_cut = metrics.connection_refused
+    metrics.watch_connections(count=connections.__len__, body_bytes=lambda: connections.bytes)
     engine = Engine(settings, metrics=metrics, load=load)
 
     @asynccontextmanager
@@ -67,9 +78,11 @@ def create_app(
                 "Open to all on %s: CWIC_API_KEYS_FILE or CWIC_API_KEYS asks for keys", settings.host
             )
         engine.start(on_failure=on_failure)
+        lag = asyncio.create_task(watch_event_loop(metrics.event_loop_lag))
         try:
             yield
         finally:
+            lag.cancel()
             await engine.stop()
 
     app = FastAPI(
@@ -83,7 +96,8 @@ def create_app(
         dependencies=[Depends(refuse_repeats)],
         generate_unique_id_function=lambda route: route.name,
     )
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.state.connections = connections
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, min_rate=settings.min_body_rate)
     app.add_middleware(Guard, checks=_checks(settings, keys), on_rejection=metrics.rejection)
     app.add_middleware(UnforeseenErrors)
     if settings.cors_origins:  # outside of all refusals, so that the page can read them
@@ -95,6 +109,7 @@ def create_app(
     app.include_router(status_routes(engine))
     app.include_router(page_routes())
     openapi.install(app)
+    app.state.engine = engine
     return app
 
 

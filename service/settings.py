@@ -39,6 +39,13 @@ def _usable(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def _network(value: str) -> str:
+    """An IP address or network, such as `10.0.0.0/8`, in its usual spelling."""
+    if "/" in value:
+        return str(ipaddress.ip_network(value, strict=False))
+    return str(ipaddress.ip_address(value))
+
+
 Folder = Annotated[Path | None, BeforeValidator(_given)]
 File = Annotated[Path | None, BeforeValidator(_given)]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...] | None, NoDecode, BeforeValidator(_split)]
@@ -47,6 +54,10 @@ Host = Annotated[str, Field(pattern=r"^(\*|(\*\.)?[A-Za-z0-9_][A-Za-z0-9_.-]*|\[
 Hosts = Annotated[tuple[Host, ...] | None, NoDecode, BeforeValidator(_split)]
 Origin = Annotated[str, Field(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/?#@\sA-Z]+)$")]  # as browsers send it
 Origins = Annotated[tuple[Origin, ...] | None, NoDecode, BeforeValidator(_split)]
+
+Networks = Annotated[
+    tuple[Annotated[str, AfterValidator(_network)], ...] | None, NoDecode, BeforeValidator(_split)
+]
 
 
 class Settings(BaseSettings):
@@ -94,14 +105,67 @@ class Settings(BaseSettings):
         default=65_535, ge=1, description="Largest width and largest height; above: 422."
     )
     queue_size: int = Field(
-        default=64, ge=1, description="Requests admitted at once, the running one included; above: 429."
+        default=64, ge=1, description="Requests in work at once, the running ones included; above: 429."
+    )
+    queue_max_pixels: int = Field(
+        default=200_000_000,
+        ge=1,
+        description="Pixels of all pictures in work at once, unless it is one picture; above: 429.",
+    )
+    workers: int = Field(
+        default=0,
+        ge=0,
+        description="Threads that work on pictures, each on another one. 0: one for each CPU.",
+    )
+    max_batch_pixels: int = Field(
+        default=2**22, ge=1, description="Pixels of the tiles that a GPU codes together, at most."
     )
     request_timeout: Seconds = Field(
         default=60,
         description="Seconds that a request may take; above: 408 while its body arrives, else 504, its work ended.",
     )
+    max_connections: int = Field(
+        default=1000,
+        ge=1,
+        description="Connections at once, fewer where the process may not open so many files; above: the one that "
+        "has waited longest without a complete request is closed, else 503.",
+    )
+    max_connections_per_client: int = Field(
+        default=128,
+        ge=1,
+        description="Of those, for one address (IPv6: one /64 network), or requests at once of one address "
+        "behind trusted proxies; above: 429.",
+    )
+    trusted_proxies: Networks = Field(
+        default=None,
+        description="Addresses and networks, comma-separated, whose `X-Forwarded-For` and `X-Forwarded-Proto` are "
+        "believed. Empty: none.",
+    )
+    header_timeout: Seconds = Field(
+        default=10,
+        description="Seconds until the header of a request must have arrived, from the connection's start or "
+        "from the first byte of each later one; above: 408.",
+    )
+    min_body_rate: int = Field(
+        default=512,
+        ge=1,
+        description="Bytes per second that a body must arrive with, in any ten seconds in which it is waited for; "
+        "below: 408.",
+    )
+    max_body_memory: int = Field(
+        default=256 * 2**20,
+        ge=1,
+        description="Bytes of the bodies of all requests at once, half of it for one client; above: 429.",
+    )
     stall_timeout: Seconds = Field(
         default=300, description="Seconds without a sign of life from the worker until `/livez` says 503."
+    )
+    drain_delay: float = Field(
+        default=0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds after SIGTERM in which `/readyz` says 503 and work is still taken, so that whoever "
+        "spreads it can notice.",
     )
     shutdown_timeout: int = Field(
         default=30, ge=1, description="Seconds that running requests may finish in after SIGTERM."
@@ -163,6 +227,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"CWIC_STALL_TIMEOUT ({self.stall_timeout:g} s) must not be below "
                 f"CWIC_REQUEST_TIMEOUT ({self.request_timeout:g} s): slow work would look like a dead worker"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_body_fits(self) -> Self:
+        if self.max_body_memory // 2 < self.max_body_bytes:
+            raise ValueError(
+                f"CWIC_MAX_BODY_MEMORY ({self.max_body_memory}) must be at least twice CWIC_MAX_BODY_BYTES "
+                f"({self.max_body_bytes}): one client may have half of it, and one body must fit there"
             )
         return self
 

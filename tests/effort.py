@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-PATIENCE = 300.0  # seconds; what must happen takes far less on any machine, and what never happens ends here
+PATIENCE = 20.0  # seconds; what must happen takes far less on any machine, and what never happens ends here
 
 
 def wait_until(condition: Callable[[], bool], *, pause: float = 0.005) -> None:

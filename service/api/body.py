@@ -1,4 +1,4 @@
-"""The request's body: its limit, which counts bytes as they arrive, and the picture or file in it."""
+"""The request's body: its limits, which count bytes as they arrive, and the picture or file in it."""
 
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, UploadFile
@@ -7,22 +7,26 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import problems
+from service.api.connections import BODY, Body
 from service.api.problems import ProblemError
+from service.api.rate import WINDOW, BodyRate
 
 FIELD = "file"
 CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin-1")
 
 
 class BodyLimit:
-    """Refuses bodies above a number of bytes: by Content-Length before reading, else by counting.
+    """Refuses bodies that are too large, by Content-Length before reading, else by counting, or that come too slowly.
 
-    The refusal is raised to whoever reads the body. What is not read is thrown away by the server as it
-    arrives, so that a client that only listens after sending still gets its answer.
+    The refusal is raised to whoever reads the body, and so is that of the connection, where it found no room in
+    memory or no sense in what arrived. What is not read then, the connection throws away as it arrives, so that a
+    client that only listens after sending still gets its answer.
     """
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, max_bytes: int, min_rate: float) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._min_rate = min_rate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -31,18 +35,36 @@ class BodyLimit:
             return
         announced = Headers(scope=scope).get("Content-Length", "")
         count = 0
+        more = True
+        rate = BodyRate(self._min_rate)
+        body: Body | None = scope.get("state", {}).get(BODY)  # absent behind any other server than ours
 
         async def counted() -> Message:
-            nonlocal count
+            nonlocal count, more
+            if not more:  # whoever reads on waits for the client to leave
+                return await receive()
             if announced.isdecimal():
                 self._check(int(announced))
-            message = await receive()
+            try:
+                message = await rate.receive(receive)
+            except TimeoutError as exc:
+                raise self._too_slow() from exc
+            if body is not None and body.refusal is not None:
+                raise body.refusal
             if message["type"] == "http.request":
                 count += len(message.get("body", b""))
+                more = message.get("more_body", False)
                 self._check(count)
             return message
 
         await self._app(scope, counted, send)
+
+    def _too_slow(self) -> ProblemError:
+        return ProblemError(
+            problems.BODY_TOO_SLOW,
+            f"In {WINDOW:g} s less than {self._min_rate:g} bytes per second have arrived (CWIC_MIN_BODY_RATE).",
+            limit=self._min_rate,
+        )
 
     def _check(self, size: int) -> None:
         if size > self._max_bytes:
@@ -64,7 +86,7 @@ async def read_body(request: Request) -> bytes:
         if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() == "multipart/form-data":
             data = await _read_form(request)
         else:
-            data = await request.body()
+            data = await _read_raw(request)
     except ClientDisconnect as exc:
         raise ProblemError(problems.CLIENT_GONE, "The client left while sending.") from exc
     if not data:
@@ -72,6 +94,14 @@ async def read_body(request: Request) -> bytes:
             problems.EMPTY_BODY, f"Send the bytes as the body, or as the field `{FIELD}` of a multipart form."
         )
     return data
+
+
+async def _read_raw(request: Request) -> bytes:
+    # Growing one block, which goes back to the system as a whole; Starlette's list of parts leaves holes.
+    data = bytearray()
+    async for part in request.stream():
+        data += part
+    return bytes(data)
 
 
 async def _read_form(request: Request) -> bytes:

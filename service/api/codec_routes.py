@@ -10,16 +10,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from model.container.format import MAGIC
-from model.images.files import read_image
-from model.images.writing import MEDIA_TYPES, formats_for, write_image
+from model.images.writing import MEDIA_TYPES, formats_for
 from model.options import EncodeOptions
 from model.protocol import PictureCodec
 from service.api import openapi, problems
+from service.api.dependencies import look, perform
 from service.api.negotiation import choose_format
 from service.api.problems import ProblemError
 from service.api.schemas import CompressQuery, DecompressQuery, FileFacts, NoQuery
-from service.jobs.engine import Engine, Job
+from service.jobs.engine import Engine
 from service.jobs.models import limits_of
+from service.jobs.operations import Compress, Decompress, MapFile, MapPicture
 
 NOTES = "X-CWIC-Notes"
 
@@ -49,21 +50,18 @@ def codec_routes(engine: Engine) -> APIRouter:
     )
     async def compress(request: Request, query: Annotated[CompressQuery, Query()]) -> Response:
         codec = engine.models.named(query.model)
-        options = query.options
-        _check_options(options, codec)
-
-        def work(job: Job) -> Response:
-            with job.stages.measure("decode"):
-                picture = read_image(job.data, limits=limits)
-            with job.stages.measure("inference"):
-                file = codec.encode(picture.array, options, check=job.check)
-            height, width = picture.array.shape[:2]
-            engine.metrics.compressed(received=len(job.data), size=len(file), pixels=width * height)
-            return _answer(
-                file, openapi.CWIC_TYPE, codec, notes=picture.notes, bpp=8 * len(file) / (width * height)
-            )
-
-        return await engine.run(request, op="compress", work=work)
+        _check_options(query.options, codec)
+        operation, (file, notes) = await perform(
+            engine,
+            request,
+            op=Compress.op,
+            prepare=lambda data: Compress.of(data, codec=codec, options=query.options, limits=limits),
+        )
+        assert isinstance(operation, Compress)
+        pixels = operation.pixels
+        engine.metrics.compressed(received=len(operation.data), size=len(file), pixels=pixels)
+        bpp = 8 * len(file) / pixels
+        return _answer(file, openapi.CWIC_TYPE, codec, notes=notes, bpp=bpp)
 
     @router.post(
         "/decompress",
@@ -81,17 +79,17 @@ def codec_routes(engine: Engine) -> APIRouter:
         models = engine.models
         _chosen(request, query.format, MEDIA_TYPES)  # before the body, where none would do
 
-        def work(job: Job) -> Response:
-            codec, file = models.of_file(job.data)
-            with job.stages.measure("inference"):
-                array = codec.decode(file, check=job.check)
-            picture_format = _chosen(request, query.format, formats_for(array.shape))
-            with job.stages.measure("encode"):
-                picture = write_image(array, format=picture_format)
-            bpp = 8 * file.size / (array.shape[0] * array.shape[1])
-            return _answer(picture, MEDIA_TYPES[picture_format], codec, bpp=bpp, vary="Accept")
+        def prepare(data: bytes) -> Decompress:
+            codec, file = models.of_file(data)
+            header = file.header
+            possible = formats_for((header.height, header.width, 4 if header.alpha else 3))
+            return Decompress(codec=codec, file=file, format=_chosen(request, query.format, possible))
 
-        return await engine.run(request, op="decompress", work=work)
+        operation, picture = await perform(engine, request, op=Decompress.op, prepare=prepare)
+        assert isinstance(operation, Decompress)
+        bpp = 8 * operation.file.size / operation.pixels
+        media_type = MEDIA_TYPES[operation.format]
+        return _answer(picture, media_type, operation.codec, bpp=bpp, vary="Accept")
 
     @router.post(
         "/importance-map",
@@ -112,27 +110,17 @@ def codec_routes(engine: Engine) -> APIRouter:
     )
     async def importance_map(request: Request, query: Annotated[CompressQuery, Query()]) -> Response:
         models = engine.models
-        named, options = models.named(query.model), query.options
+        named = models.named(query.model)
 
-        def work(job: Job) -> Response:
-            notes: tuple[str, ...] = ()
-            if job.data.startswith(MAGIC):
-                codec, file = models.of_file(job.data)
-                with job.stages.measure("inference"):
-                    array = codec.importance_map(file, check=job.check)
-            else:
-                codec = named
-                _check_options(options, codec)
-                with job.stages.measure("decode"):
-                    picture = read_image(job.data, limits=limits)
-                notes = picture.notes
-                with job.stages.measure("inference"):
-                    array = codec.importance_map(picture.array, options, check=job.check)
-            with job.stages.measure("encode"):
-                png = write_image(array, format="png")
-            return _answer(png, MEDIA_TYPES["png"], codec, notes=notes)
+        def prepare(data: bytes) -> MapPicture | MapFile:
+            if data.startswith(MAGIC):
+                codec, file = models.of_file(data)
+                return MapFile(codec=codec, file=file)
+            _check_options(query.options, named)
+            return MapPicture.of(data, codec=named, options=query.options, limits=limits)
 
-        return await engine.run(request, op="importance-map", work=work)
+        operation, (png, notes) = await perform(engine, request, op=MapPicture.op, prepare=prepare)
+        return _answer(png, MEDIA_TYPES["png"], operation.codec, notes=notes)
 
     @router.post(
         "/inspect",
@@ -141,22 +129,23 @@ def codec_routes(engine: Engine) -> APIRouter:
         openapi_extra=openapi.body(_FILE, openapi.CWIC_TYPE),
     )
     async def inspect(request: Request, query: Annotated[NoQuery, Query()]) -> FileFacts:  # noqa: ARG001 - refuses any
-        models = engine.models
-
-        def work(job: Job) -> FileFacts:
-            with job.stages.measure("inspect"):
-                return FileFacts.of(models.default.read(job.data, allow_truncated=True).info())
-
-        return await engine.run(request, op="inspect", work=work)
+        codec = engine.models.default
+        return await look(
+            engine,
+            request,
+            op="inspect",
+            work=lambda data: FileFacts.of(codec.read(data, allow_truncated=True).info()),
+        )
 
     return router
 
 
 def _check_options(options: EncodeOptions, codec: PictureCodec) -> None:
-    """Refuse a quality where there is none to choose, before a picture is received or read."""
-    if options.quality is not None and codec.info.fixed_rate:
-        reason = f"the model {codec.info.name!r} has one rate; leave quality out"
-        raise RequestValidationError([{"loc": ("query", "quality"), "msg": reason}])
+    """Refuse what there is not to choose, before a picture is received or read."""
+    for name, value in (("quality", options.quality), ("tune", options.tune)):
+        if value is not None and codec.info.fixed_rate:
+            reason = f"the model {codec.info.name!r} has one rate; leave {name} out"
+            raise RequestValidationError([{"loc": ("query", name), "msg": reason}])
 
 
 def _chosen(request: Request, wanted: str | None, media_types: Mapping[str, str]) -> str:

@@ -37,14 +37,19 @@ _SCHEMES: Schema = {
 }
 # Of every endpoint that takes a body and does work.
 WORK = (
+    problems.BAD_REQUEST,
     problems.EMPTY_BODY,
     problems.BAD_FORM,
     problems.BODY_TIMEOUT,
+    problems.BODY_TOO_SLOW,
     problems.BODY_TOO_LARGE,
     problems.LIMIT,
     problems.QUEUE_FULL,
+    problems.BODY_MEMORY,
     problems.INTERNAL,
     problems.NOT_READY,
+    problems.DRAINING,
+    problems.OUT_OF_MEMORY,
     problems.NOT_ALIVE,
     problems.TIMEOUT,
     problems.NO_SPACE,

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from model import errors
+from service.jobs import errors as job_errors
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -62,12 +63,16 @@ class Kind:
 
 
 EMPTY_BODY = Kind("empty-body", 400, "No picture or file in the request")
+BAD_REQUEST = Kind("bad-request", 400, "Not an HTTP request that can be taken")
 BAD_FORM = Kind("bad-form", 400, "Unusable multipart form")
 UNAUTHORIZED = Kind("unauthorized", 401, "A key is needed", rejection=True)
 CROSS_ORIGIN = Kind("cross-origin", 403, "Not for pages of this site", rejection=True)
 UNKNOWN_MODEL = Kind("unknown-model", 404, "No such model")
+UNKNOWN_REQUEST = Kind("unknown-request", 404, "No such request in work")
 NOT_ACCEPTABLE = Kind("not-acceptable", 406, "No acceptable output format")
 BODY_TIMEOUT = Kind("body-timeout", 408, "The body took too long to arrive", rejection=True)
+BODY_TOO_SLOW = Kind("body-too-slow", 408, "The body arrives too slowly", rejection=True)
+HEADER_TIMEOUT = Kind("header-timeout", 408, "The header took too long to arrive", rejection=True)
 BODY_TOO_LARGE = Kind("body-too-large", 413, "Request body too large", rejection=True)
 UNSUPPORTED_IMAGE = Kind("unsupported-image", 415, "Not a picture that can be read")
 NOT_CWIC = Kind("not-cwic", 415, "Not a .cwic file")
@@ -81,10 +86,16 @@ WRONG_MODEL = Kind("wrong-model", 422, "Made with a model that is not loaded")
 NO_IMPORTANCE_MAP = Kind("no-importance-map", 422, "No importance map in the file")
 QUEUE_FULL = Kind("queue-full", 429, "Too many requests", rejection=True)
 RATE_LIMIT = Kind("rate-limit", 429, "Too many requests of one client", rejection=True)
+BODY_MEMORY = Kind("body-memory", 429, "Too many bytes of bodies at once", rejection=True)
+CLIENT_CONNECTIONS = Kind("client-connections", 429, "Too many connections of one client", rejection=True)
+HEADER_TOO_LARGE = Kind("header-too-large", 431, "Request header too large", rejection=True)
 CLIENT_GONE = Kind("client-gone", 499, "The client left", rejection=True)
 INTERNAL = Kind("internal", 500, "Internal error")
 NOT_READY = Kind("not-ready", 503, "Not ready", rejection=True)
+DRAINING = Kind("draining", 503, "The server is being stopped", rejection=True)
+OUT_OF_MEMORY = Kind("out-of-memory", 503, "Not enough memory now", rejection=True)
 NOT_ALIVE = Kind("not-alive", 503, "The worker is dead or stuck", rejection=True)
+TOO_MANY_CONNECTIONS = Kind("connections", 503, "Too many connections", rejection=True)
 TIMEOUT = Kind("timeout", 504, "The request took too long", rejection=True)
 NO_SPACE = Kind("no-space", 507, "No room for the upload", rejection=True)
 
@@ -111,6 +122,23 @@ KINDS: Mapping[type[errors.CwicError], Kind] = MappingProxyType(
         errors.SelfTestError: INTERNAL,
     }
 )
+
+
+# Every leaf of the tree in service/jobs/errors.py; the same.
+JOB_KINDS: Mapping[type[job_errors.JobError], Kind] = MappingProxyType(
+    {
+        job_errors.UnknownModelError: UNKNOWN_MODEL,
+        job_errors.NotReadyError: NOT_READY,
+        job_errors.DeadError: NOT_ALIVE,
+        job_errors.StalledError: NOT_ALIVE,
+        job_errors.RefusedError: QUEUE_FULL,
+        job_errors.DeadlineError: TIMEOUT,
+        job_errors.OutOfMemoryError: OUT_OF_MEMORY,
+        job_errors.DrainedError: DRAINING,
+        job_errors.AbandonedError: CLIENT_GONE,
+    }
+)
+_WAITS: Mapping[Kind, int] = MappingProxyType({NOT_READY: 5, DRAINING: 1, OUT_OF_MEMORY: 10})  # seconds
 
 
 class ProblemError(Exception):
@@ -147,15 +175,34 @@ def from_cwic_error(error: errors.CwicError) -> ProblemError:
     return ProblemError(kind, str(error))
 
 
+def from_job_error(error: job_errors.JobError) -> ProblemError:
+    """The answer to a job that has no result."""
+    kind = JOB_KINDS[type(error)]
+    if isinstance(error, job_errors.RefusedError):
+        return ProblemError(
+            kind, str(error), limit=error.limit, headers={"Retry-After": str(error.retry_after)}
+        )
+    if isinstance(error, job_errors.StalledError):
+        return ProblemError(kind, str(error), limit=error.limit, actual=round(error.age, 1))
+    wait = _WAITS.get(kind)
+    return ProblemError(kind, str(error), headers={"Retry-After": str(wait)} if wait else None)
+
+
 def internal() -> ProblemError:
     """The answer to a fault of ours: nothing of it leaves the server except the request id."""
     return ProblemError(INTERNAL, "A fault of the server; its log has the cause under the request_id.")
 
 
 def respond(request: Request, error: ProblemError) -> Response:
-    """The response to a problem."""
+    """The response to a problem of a request."""
+    return respond_to(error, instance=request.url.path, request_id=request.state.request_id)
+
+
+def respond_to(error: ProblemError, *, instance: str, request_id: str) -> Response:
+    """The response to a problem, of a request that need not have reached the app."""
     return _response(
-        request,
+        instance,
+        request_id,
         type_=f"urn:cwic:problem:{error.kind.slug}",
         title=error.kind.title,
         status=error.kind.status,
@@ -174,7 +221,7 @@ def install(app: FastAPI, *, on_rejection: Callable[[str], None]) -> None:
 
     async def problem(request: Request, error: Exception) -> Response:
         assert isinstance(error, ProblemError)
-        if error.kind.rejection:
+        if error.kind.rejection and request.method == "POST":  # a probe is no work
             on_rejection(error.kind.slug)
         return respond(request, error)
 
@@ -185,6 +232,10 @@ def install(app: FastAPI, *, on_rejection: Callable[[str], None]) -> None:
             logger.error("%s", answer.kind.title, exc_info=error)
         return await problem(request, answer)
 
+    async def job(request: Request, error: Exception) -> Response:
+        assert isinstance(error, job_errors.JobError)
+        return await problem(request, from_job_error(error))
+
     async def validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         fields = [
@@ -192,7 +243,8 @@ def install(app: FastAPI, *, on_rejection: Callable[[str], None]) -> None:
             for each in error.errors()
         ]
         return _response(
-            request,
+            request.url.path,
+            request.state.request_id,
             type_=f"urn:cwic:problem:{INVALID_PARAMETER.slug}",
             title=INVALID_PARAMETER.title,
             status=INVALID_PARAMETER.status,
@@ -204,7 +256,8 @@ def install(app: FastAPI, *, on_rejection: Callable[[str], None]) -> None:
         assert isinstance(error, HTTPException)
         title = http.HTTPStatus(error.status_code).phrase
         return _response(
-            request,
+            request.url.path,
+            request.state.request_id,
             type_="about:blank",
             title=title,
             status=error.status_code,
@@ -214,6 +267,7 @@ def install(app: FastAPI, *, on_rejection: Callable[[str], None]) -> None:
 
     app.add_exception_handler(ProblemError, problem)
     app.add_exception_handler(errors.CwicError, cwic)
+    app.add_exception_handler(job_errors.JobError, job)
     app.add_exception_handler(RequestValidationError, validation)
     app.add_exception_handler(HTTPException, plain)
 
@@ -222,7 +276,8 @@ _DETAILS = {404: "No such address; /docs lists them.", 405: "Not with this metho
 
 
 def _response(
-    request: Request,
+    instance: str,
+    request_id: str,
     *,
     type_: str,
     title: str,
@@ -238,8 +293,8 @@ def _response(
         title=title,
         status=status,
         detail=detail,
-        instance=request.url.path,
-        request_id=request.state.request_id,
+        instance=instance,
+        request_id=request_id,
         limit=limit,
         actual=actual,
         errors=errors,

@@ -230,6 +230,15 @@ class Status(BaseModel):
     status: Literal["ok"] = "ok"
 
 
+class ProgressFacts(BaseModel):
+    """How far a request is whose answer is still awaited."""
+
+    state: Literal["waiting", "working"]
+    ahead: int = Field(description="Requests that are begun before it.")
+    seconds_left: float = Field(description="Until it is done, by the speed measured so far.")
+    done: float = Field(description="Share of its work, 0 to 1.")
+
+
 class Health(BaseModel):
     """The state of the service in one look; answered with 503 where it is not ready."""
 
@@ -239,9 +248,15 @@ class Health(BaseModel):
     reason: str | None = Field(description="Why not, where it is not ready.")
     version: str
     uptime_seconds: float
-    queue_depth: int = Field(description="Requests admitted and not finished.")
-    queue_size: int = Field(description="Most requests admitted at once.")
-    heartbeat_age_seconds: float = Field(description="Since the worker's last sign of life.")
+    draining: bool = Field(description="It is being stopped.")
+    queue_depth: int = Field(description="Requests in work.")
+    queue_size: int = Field(description="Most requests in work at once.")
+    queue_pixels: int = Field(description="Of their pictures.")
+    backlog_seconds: float = Field(description="Until all of them are done, by the speed measured so far.")
+    oldest_work_seconds: float = Field(description="Age of the oldest request that a worker has begun.")
+    heartbeat_age_seconds: float = Field(
+        description="Since the last sign of life of the worker that has given none for longest."
+    )
     models: list[str] = Field(description="Names of the loaded models.")
 
 

@@ -1,4 +1,4 @@
-"""The endpoints that tell how the service is: probes, models, metrics. They never wait for the worker."""
+"""The endpoints that tell how the service is: probes, models, metrics. They never wait for the workers."""
 
 import time
 
@@ -8,8 +8,9 @@ from starlette.responses import JSONResponse, Response
 
 from service.api import openapi, problems
 from service.api.problems import ProblemError
-from service.api.schemas import Health, ModelFacts, ModelList, Status
+from service.api.schemas import Health, ModelFacts, ModelList, ProgressFacts, Status
 from service.jobs.engine import Engine
+from service.jobs.errors import JobError
 from service.version import version
 
 _SCRAPE: openapi.Schema = {
@@ -34,7 +35,7 @@ def status_routes(engine: Engine) -> APIRouter:
 
     @router.get(
         "/livez",
-        summary="Whether the worker shows signs of life; if not, restart the service",
+        summary="Whether all workers show signs of life; if not, restart the service",
         responses=openapi.answers(problems.NOT_ALIVE),
     )
     async def livez() -> Status:
@@ -44,7 +45,7 @@ def status_routes(engine: Engine) -> APIRouter:
     @router.get(
         "/readyz",
         summary="Whether the models are loaded and proven; if not, send no work",
-        responses=openapi.answers(problems.NOT_READY, problems.NOT_ALIVE),
+        responses=openapi.answers(problems.NOT_READY, problems.DRAINING, problems.NOT_ALIVE),
     )
     async def readyz() -> Status:
         engine.check_ready()
@@ -61,12 +62,13 @@ def status_routes(engine: Engine) -> APIRouter:
         names: list[str] = []
         try:
             engine.check_alive()
-        except ProblemError as exc:
-            live, ready, reason = False, False, exc.detail
+        except JobError as exc:
+            live, ready, reason = False, False, str(exc)
         try:
             names = [codec.info.name for codec in engine.models.codecs]
-        except ProblemError as exc:
-            ready, reason = False, reason or exc.detail
+            engine.check_ready()
+        except JobError as exc:
+            ready, reason = False, reason or str(exc)
         health = Health(
             status="ok" if ready else "unavailable",
             live=live,
@@ -74,12 +76,29 @@ def status_routes(engine: Engine) -> APIRouter:
             reason=reason,
             version=version("cwic"),
             uptime_seconds=round(time.monotonic() - started, 1),
-            queue_depth=engine.gate.depth,
-            queue_size=engine.gate.size,
-            heartbeat_age_seconds=round(engine.worker.heartbeat_age, 1),
+            draining=engine.draining,
+            queue_depth=engine.admission.depth,
+            queue_size=engine.admission.max_requests,
+            queue_pixels=engine.admission.pixels,
+            backlog_seconds=round(engine.admission.backlog, 1),
+            oldest_work_seconds=round(engine.admission.oldest_work, 1),
+            heartbeat_age_seconds=round(engine.heartbeat_age, 1),
             models=names,
         )
         return JSONResponse(health.model_dump(), status_code=200 if ready else 503)
+
+    @router.get(
+        "/progress/{request_id}",
+        summary="How far a request is whose answer is still awaited, by the X-Request-ID that it was sent with",
+        responses=openapi.answers(problems.UNKNOWN_REQUEST),
+    )
+    async def progress(request_id: str) -> ProgressFacts:
+        found = engine.progress(request_id)
+        if found is None:
+            raise ProblemError(
+                problems.UNKNOWN_REQUEST, "No request of this id is in work: not yet, or not any more."
+            )
+        return ProgressFacts(**found._asdict())
 
     @router.get(
         "/metrics", summary="For Prometheus", response_class=Response, responses=openapi.answers(ok=_SCRAPE)

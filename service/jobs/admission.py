@@ -18,7 +18,7 @@ class Ticket:
     """The place of one job that has been taken on; held until its work has really ended.
 
     Attributes:
-        op: name of the operation.
+        kind: of operation.
         pixels: of the picture.
         admitted: when, of `time.monotonic`.
         seconds: how long its work is expected to take on one worker.
@@ -26,7 +26,7 @@ class Ticket:
         started: whether a worker has begun.
     """
 
-    op: str
+    kind: str
     pixels: int
     admitted: float
     seconds: float
@@ -69,7 +69,7 @@ class Admission:
         self._workers = workers
         self._clock = clock
         self._tickets: dict[Ticket, None] = {}
-        self._pace: dict[str, float] = {}  # seconds for a megapixel on one worker, by operation
+        self._pace: dict[str, float] = {}  # seconds for a megapixel on one worker, by kind
         self._lock = threading.Lock()  # tickets come back from the workers' threads
 
     @property
@@ -99,54 +99,62 @@ class Admission:
         now = self._clock()
         return max((now - each.admitted for each in tuple(self._tickets) if each.started), default=0.0)
 
-    def ahead_of(self, ticket: Ticket) -> int:
-        """How many jobs are done before this one is begun."""
-        return 0 if ticket.started else sum(t.priority < ticket.priority for t in tuple(self._tickets))
+    def ahead_of(self, ticket: Ticket) -> tuple[int, float]:
+        """How many jobs are begun before this one, and in how many seconds it will be done, as far as is known."""
+        tickets = tuple(self._tickets)
+        before = [each for each in tickets if each is not ticket and each.priority < ticket.priority]
+        waiting = 0 if ticket.started else sum(not each.started for each in before)
+        return waiting, sum(each.left for each in before) / self._workers + ticket.left
 
-    def expected(self, op: str, pixels: int) -> float:
+    def expected(self, kind: str, pixels: int) -> float:
         """How long a job is expected to take on one worker, in seconds."""
-        return self._pace.get(op, _FIRST_GUESS) * (pixels / 1e6 + _OVERHEAD)
+        return self._pace.get(kind, _FIRST_GUESS) * (pixels / 1e6 + _OVERHEAD)
 
-    def admit(self, op: str, *, pixels: int, deadline: float) -> Ticket:
+    def check_place(self) -> None:
+        """Raise RefusedError where no place is free, before anything is known of the work."""
+        if len(self._tickets) >= self.max_requests:
+            raise self._refusal(
+                f"All {self.max_requests} places are taken (CWIC_QUEUE_SIZE)", limit=self.max_requests
+            )
+
+    def admit(self, kind: str, *, pixels: int, deadline: float) -> Ticket:
         """Take a job on; raises RefusedError.
 
         Args:
-            op: name of the operation.
+            kind: of operation; those of one kind take about equally long for a megapixel.
             pixels: of its picture.
             deadline: when it must be done, of `time.monotonic`.
         """
         with self._lock:
             now = self._clock()
             depth = len(self._tickets)
-            if depth >= self.max_requests:
-                raise self._refusal(
-                    f"All {self.max_requests} places are taken (CWIC_QUEUE_SIZE)", limit=self.max_requests
-                )
+            self.check_place()
             if depth and self.pixels + pixels > self.max_pixels:
                 raise self._refusal(
                     f"{self.pixels + pixels} pixels of pictures would be in work, at most {self.max_pixels} may be "
                     "(CWIC_QUEUE_MAX_PIXELS)",
                     limit=self.max_pixels,
                 )
-            seconds = self.expected(op, pixels)
+            seconds = self.expected(kind, pixels)
             if depth and now + self.backlog + seconds > deadline:
                 raise self._refusal(
                     f"It would take about {self.backlog + seconds:.0f} s and so not be done within "
                     "CWIC_REQUEST_TIMEOUT"
                 )
-            ticket = Ticket(op, pixels, now, seconds)
+            ticket = Ticket(kind, pixels, now, seconds)
             self._tickets[ticket] = None
             return ticket
 
     def release(self, ticket: Ticket, *, finished: bool) -> None:
         """Give a place back, once; `finished` work tells how fast the machine is."""
         with self._lock:
-            if self._tickets.pop(ticket, ticket) is ticket:
+            if ticket not in self._tickets:
                 return
+            del self._tickets[ticket]
             if finished:
                 pace = ticket.spent / (ticket.pixels / 1e6 + _OVERHEAD)
-                before = self._pace.get(ticket.op, pace)
-                self._pace[ticket.op] = before + _SMOOTHING * (pace - before)
+                before = self._pace.get(ticket.kind, pace)
+                self._pace[ticket.kind] = before + _SMOOTHING * (pace - before)
 
     def _refusal(self, message: str, *, limit: float | None = None) -> RefusedError:
         wait = max(1, math.ceil(self.backlog / 2))  # by then half of the queue is done

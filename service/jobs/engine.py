@@ -1,27 +1,32 @@
-"""From an HTTP request to a job on the worker and back: readiness, admission, deadline, disconnect."""
+"""The part of the service that lives as long as the app: models, admission and pipeline. It knows no HTTP."""
 
 import asyncio
 import logging
-import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future
-from typing import Any, NamedTuple, TypeVar
-
-from starlette.requests import Request
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor
+from contextvars import copy_context
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from model.errors import CwicError
 from model.protocol import PictureCodec
-from model.types import Check
-from service.api import problems
-from service.api.body import read_body
-from service.api.problems import ProblemError
+from service.cpus import usable_cpus
 from service.jobs import models
-from service.jobs.gate import Gate
+from service.jobs.admission import Admission, Ticket
+from service.jobs.errors import (
+    AbandonedError,
+    DeadError,
+    DeadlineError,
+    DrainedError,
+    NotReadyError,
+    StalledError,
+)
+from service.jobs.job import Failure, Job, Result
 from service.jobs.models import Models
-from service.jobs.worker import Worker, dead
+from service.jobs.operations import Operation
+from service.jobs.pipeline import Observer, Pipeline
 from service.observe.metrics import Metrics
-from service.observe.timing import Stages
+from service.observe.timing import Timing
 from service.settings import Settings
 
 T = TypeVar("T")
@@ -30,173 +35,232 @@ logger = logging.getLogger("cwic.engine")
 
 Load = Callable[[Settings], Sequence[PictureCodec]]
 
-
-class AbandonedError(Exception):
-    """Ends a job whose result nobody waits for any more."""
+_FRONT_THREADS = 2  # for headers, which never wait for pictures
 
 
-class Job(NamedTuple):
-    """What a request's work is given.
+class Progress(NamedTuple):
+    """How far a job is.
 
     Attributes:
-        data: the request's body.
-        stages: to time the work's stages with.
-        check: to be called between the steps of long work; ends it once nobody waits for it any more.
+        state: whether a worker has begun.
+        ahead: how many jobs are begun before it.
+        seconds_left: until it is done, by the speed measured so far.
+        done: share of its work, 0 to 1.
     """
 
-    data: bytes
-    stages: Stages
-    check: Check
+    state: Literal["waiting", "working"]
+    ahead: int
+    seconds_left: float
+    done: float
 
 
-class Engine:
-    """The part of the service that lives as long as the app: worker, gate and models.
+class Engine(Observer):
+    """Does operations.
 
-    Life cycle: `start` (returns at once; the models load on the worker), `run` per request, `stop`.
+    Life cycle: `start` (returns at once; the models load on a thread), any number of `perform` and `look`, `drain`
+    where the end is near, `stop`.
     """
 
     def __init__(self, settings: Settings, *, metrics: Metrics, load: Load) -> None:
         self.settings = settings
         self.metrics = metrics
-        self.gate = Gate(settings.queue_size)
-        self.worker = Worker()
+        self.workers = settings.workers or usable_cpus()
+        self.admission = Admission(
+            max_requests=settings.queue_size, max_pixels=settings.queue_max_pixels, workers=self.workers
+        )
         self._load = load
+        self._front = ThreadPoolExecutor(_FRONT_THREADS, thread_name_prefix="cwic-front")
         self._models: Models | None = None
+        self._pipeline: Pipeline | None = None
         self._loading: asyncio.Task[None] | None = None
+        self._begun = time.monotonic()
+        self.draining = False
+        self._tickets: dict[str, Ticket] = {}
         metrics.watch(
-            queue_depth=lambda: self.gate.depth,
-            queue_size=self.gate.size,
-            heartbeat_age=lambda: self.worker.heartbeat_age,
+            queue_depth=lambda: self.admission.depth,
+            queue_size=self.admission.max_requests,
+            queue_pixels=lambda: self.admission.pixels,
+            oldest_wait=lambda: self.admission.oldest_wait,
+            oldest_work=lambda: self.admission.oldest_work,
+            heartbeat_age=lambda: self.heartbeat_age,
         )
 
     def start(self, *, on_failure: Callable[[Exception], None]) -> None:
-        """Start the worker and, on it, the loading of the models.
+        """Start loading the models.
 
-        `on_failure` is told, on the event loop, why that failed, or that the worker has died.
+        `on_failure` is told, on the event loop, why that failed, or that a worker has died.
         """
-        loop = asyncio.get_running_loop()
-
-        def on_death() -> None:
-            loop.call_soon_threadsafe(on_failure, dead())
-
-        self.worker.start(on_death=on_death)
-        self._loading = asyncio.create_task(self._load_models(on_failure))
+        self._begun = time.monotonic()
+        self._loading = asyncio.create_task(self._start(on_failure))
 
     async def stop(self) -> None:
-        """Let the worker end; a job that nobody waits for any more is not waited for long."""
+        """Let the threads end; a job that nobody waits for any more is not waited for long."""
         if self._loading is not None:
             self._loading.cancel()
-        await asyncio.to_thread(self.worker.stop, timeout=1.0)
+        self._front.shutdown(wait=False, cancel_futures=True)
+        if self._pipeline is not None:
+            await asyncio.to_thread(self._pipeline.stop, timeout=1.0)
+
+    def drain(self) -> None:
+        """Be not ready from now on; work that comes nevertheless is done."""
+        self.draining = True
+
+    def end_all(self) -> None:
+        """End the jobs that are left, each with DrainedError."""
+        if self._pipeline is not None:
+            self._pipeline.abandon_all(DrainedError())
 
     @property
     def models(self) -> Models:
-        """The loaded models; raises ProblemError (503) before they are proven."""
+        """The loaded models; raises NotReadyError before they are proven."""
         if self._models is None:
-            raise ProblemError(
-                problems.NOT_READY, "The models are being loaded.", headers={"Retry-After": "5"}
-            )
+            raise NotReadyError
         return self._models
 
-    def check_alive(self) -> None:
-        """Raise ProblemError (503) where the worker has ended or shows no sign of life."""
-        if not self.worker.alive:
-            raise dead()
-        age, limit = self.worker.heartbeat_age, self.settings.stall_timeout
-        if age > limit:
-            raise ProblemError(
-                problems.NOT_ALIVE,
-                f"No sign of life from the worker for {age:.0f} s (CWIC_STALL_TIMEOUT).",
-                limit=limit,
-                actual=round(age, 1),
-            )
+    @property
+    def heartbeat_age(self) -> float:
+        """Seconds since the last sign of life of the worker that has given none for longest."""
+        return time.monotonic() - self._begun if self._pipeline is None else self._pipeline.heartbeat_age
 
-    def check_ready(self) -> None:
-        """Raise ProblemError (503) where work would not be done now."""
+    def check_alive(self) -> None:
+        """Raise DeadError or StalledError where a worker has ended or shows no sign of life."""
+        if self._pipeline is not None and not self._pipeline.alive:
+            raise DeadError
+        age, limit = self.heartbeat_age, self.settings.stall_timeout
+        if age > limit:
+            raise StalledError(age=age, limit=limit)
+
+    def check_working(self) -> None:
+        """Raise DeadError, StalledError or NotReadyError where work would not be done now."""
         self.check_alive()
         _ = self.models
 
-    async def run(self, request: Request, *, op: str, work: Callable[[Job], T]) -> T:
-        """Admit a request, read its body and have `work` done on the worker.
+    def check_ready(self) -> None:
+        """The same, and DrainedError where no more work should be sent."""
+        self.check_working()
+        if self.draining:
+            raise DrainedError
+
+    def progress(self, name: str) -> Progress | None:
+        """How far the job of that name is; None where there is none, or it has ended."""
+        ticket = self._tickets.get(name)
+        if ticket is None:
+            return None
+        ahead, left = self.admission.ahead_of(ticket)
+        done = min(0.99, ticket.spent / ticket.seconds) if ticket.seconds else 0.0
+        return Progress("working" if ticket.started else "waiting", ahead, round(left, 1), round(done, 3))
+
+    async def look(self, work: Callable[[], T]) -> T:
+        """Do what takes milliseconds, on a thread that never waits for pictures."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._front, copy_context().run, work)
+
+    async def perform(
+        self,
+        operation: Operation[T],
+        *,
+        name: str,
+        timing: Timing,
+        deadline: float,
+        gone: Callable[[], Awaitable[None]],
+    ) -> T:
+        """Take an operation on and have it done.
 
         Args:
-            request: its body has not been read yet.
-            op: name of the operation, for the metrics.
-            work: anything that takes time; what it raises is raised here.
+            operation: what is to be done; what it raises is raised here.
+            name: of the job, for `progress`.
+            timing: of its stages.
+            deadline: when it must be done, of `time.monotonic`.
+            gone: returns once nobody waits for the result any more.
 
-        Raises ProblemError: 503 not ready, 429 no place, 408 or 504 deadline, 499 client gone.
+        Raises JobError.
         """
-        self.check_ready()
-        deadline: float = request.state.started + self.settings.request_timeout
-        stages = request.state.stages = Stages(op, self.metrics.stages)
-        with self.gate.admit(seconds_each=self.worker.mean_seconds) as slot:
-            with stages.measure("read"):
-                data = await self._read(request, deadline)
-            queued = time.perf_counter()
-            abandoned = threading.Event()
-
-            def check() -> None:
-                if abandoned.is_set():
-                    raise AbandonedError
-
-            def run() -> T:
-                stages.add("queue", time.perf_counter() - queued)
-                return work(Job(data, stages, check))
-
-            slot.future = future = self.worker.submit(run)
-            try:
-                return await self._wait(request, future, deadline)
-            finally:
-                abandoned.set()
-
-    async def _load_models(self, on_failure: Callable[[Exception], None]) -> None:
-        started = time.monotonic()
+        self.check_working()
+        assert self._pipeline is not None
+        ticket = self.admission.admit(operation.kind, pixels=operation.pixels, deadline=deadline)
+        job = Job(operation, ticket=ticket, timing=timing)
+        self._tickets[name] = ticket
         try:
-            loaded = await asyncio.wrap_future(self.worker.submit(self._load_and_prove))
+            try:
+                self._pipeline.submit(job)
+            except DeadError:
+                self.admission.release(ticket, finished=False)
+                raise
+            result = await self._wait(job, deadline, gone)
+        finally:
+            self._tickets.pop(name, None)
+        self.metrics.performed(operation.op, model=operation.codec.info.name, pixels=operation.pixels)
+        return result
+
+    async def _wait(self, job: Job[T], deadline: float, gone: Callable[[], Awaitable[None]]) -> T:
+        assert self._pipeline is not None
+        future = asyncio.wrap_future(job.future)
+        left = asyncio.ensure_future(gone())
+        both: set[asyncio.Future[Any]] = {future, left}
+        reason: AbandonedError | DeadlineError = AbandonedError()
+        try:
+            await asyncio.wait(both, timeout=max(0, deadline - time.monotonic()), return_when=FIRST_COMPLETED)
+            if future.done():
+                return future.result()
+            if not left.done():
+                reason = DeadlineError(self.settings.request_timeout)
+            raise reason
+        finally:
+            left.cancel()
+            if not future.done():
+                job.future.add_done_callback(
+                    lambda each: each.exception()
+                )  # or asyncio complains that nobody asked
+                self._pipeline.abandon(job, reason)
+                future.cancel()
+
+    def batch(self, steps: int, pixels: int) -> None:
+        """See `Observer`."""
+        self.metrics.batch_steps.observe(steps)
+        self.metrics.batch_pixels.observe(pixels)
+
+    def out_of_memory(self, action: str) -> None:
+        """See `Observer`."""
+        logger.warning("Out of memory: %s", action)
+        self.metrics.out_of_memory.labels(action).inc()
+
+    def ended(self, job: Job[Any]) -> None:
+        """See `Observer`."""
+        self.admission.release(job.ticket, finished=isinstance(job.outcome, Result))
+        if isinstance(job.outcome, Failure) and isinstance(job.outcome.error, AbandonedError | DeadlineError):
+            self.metrics.abandoned.inc(job.cpu_seconds)
+
+    async def _start(self, on_failure: Callable[[Exception], None]) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            loaded = await asyncio.to_thread(self._load_and_prove)
         except CwicError as exc:
             on_failure(exc)
+            return
         except Exception as exc:
             logger.exception("The models could not be loaded")
             on_failure(exc)
-        else:
-            self._models = loaded
-            infos = [codec.info for codec in loaded.codecs]
-            self.metrics.models_loaded(infos)
-            served = ", ".join(f"{info.name} ({info.model_id}) on {info.device}" for info in infos)
-            logger.info("Ready after %.1f s with %s", time.monotonic() - started, served)
+            return
+        infos = [codec.info for codec in loaded.codecs]
+        pipeline = Pipeline(
+            workers=self.workers,
+            apart=infos[0].device != "cpu",
+            max_batch_pixels=self.settings.max_batch_pixels,
+            observer=self,
+        )
+
+        def on_death() -> None:
+            loop.call_soon_threadsafe(on_failure, DeadError())
+
+        pipeline.start(on_death=on_death)
+        self._pipeline, self._models = pipeline, loaded
+        self.metrics.models_loaded(infos)
+        served = ", ".join(f"{info.name} ({info.model_id}) on {info.device}" for info in infos)
+        seconds = time.monotonic() - self._begun
+        logger.info("Ready after %.1f s with %s; %d workers", seconds, served, self.workers)
 
     def _load_and_prove(self) -> Models:
         codecs = self._load(self.settings)
         for codec in codecs:
             models.prove(codec)
         return Models(codecs)
-
-    async def _read(self, request: Request, deadline: float) -> bytes:
-        try:
-            async with asyncio.timeout(deadline - time.monotonic()):
-                return await read_body(request)
-        except TimeoutError as exc:
-            raise ProblemError(problems.BODY_TIMEOUT, self._too_slow("to arrive")) from exc
-
-    async def _wait(self, request: Request, future: Future[T], deadline: float) -> T:
-        job = asyncio.wrap_future(future)
-        gone = asyncio.create_task(_disconnected(request))
-        both: set[asyncio.Future[Any]] = {job, gone}
-        try:
-            await asyncio.wait(both, timeout=max(0, deadline - time.monotonic()), return_when=FIRST_COMPLETED)
-            if job.done():
-                return job.result()
-            if gone.done():
-                raise ProblemError(problems.CLIENT_GONE, "The client left before its turn.")
-            raise ProblemError(problems.TIMEOUT, self._too_slow("to be done"))
-        finally:
-            gone.cancel()
-            job.cancel()  # and its future with it, unless it runs already: then it keeps its place till it ends
-
-    def _too_slow(self, what: str) -> str:
-        return f"It took more than {self.settings.request_timeout:g} s {what} (CWIC_REQUEST_TIMEOUT)."
-
-
-async def _disconnected(request: Request) -> None:
-    """Return once the client has left; to be awaited after the body has been read."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

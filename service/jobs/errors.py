@@ -16,8 +16,15 @@ class JobError(Exception):
     """A job has no result; the message says why, for people."""
 
 
+class UnknownModelError(JobError):
+    """No model has that name."""
+
+
 class NotReadyError(JobError):
     """The models are being loaded."""
+
+    def __init__(self) -> None:
+        super().__init__("The models are being loaded.")
 
 
 class DeadError(JobError):
@@ -58,6 +65,9 @@ class RefusedError(JobError):
 class DeadlineError(JobError):
     """It took longer than it may."""
 
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"It took more than {seconds:g} s to be done (CWIC_REQUEST_TIMEOUT).")
+
 
 class OutOfMemoryError(JobError):
     """There is no memory for it now."""
@@ -74,7 +84,7 @@ class DrainedError(JobError):
 
 
 class AbandonedError(JobError):
-    """Nobody waits for the result any more."""
+    """The client left before it was done."""
 
     def __init__(self) -> None:
-        super().__init__("Nobody waits for the result any more.")
+        super().__init__("The client left before it was done.")

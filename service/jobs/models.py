@@ -10,8 +10,7 @@ from model.errors import CheckpointNotFoundError, SelfTestError, WrongModelError
 from model.options import EncodeOptions
 from model.protocol import PictureCodec
 from model.types import Limits
-from service.api import problems
-from service.api.problems import ProblemError
+from service.jobs.errors import UnknownModelError
 from service.settings import Settings
 
 
@@ -33,13 +32,11 @@ class Models:
         self._by_id = {codec.info.model_id: codec for codec in self.codecs}
 
     def named(self, name: str | None) -> PictureCodec:
-        """The codec of that name, the default for None; raises ProblemError (404)."""
+        """The codec of that name, the default for None; raises UnknownModelError."""
         if name is None:
             return self.default
         if name not in self._by_name:
-            raise ProblemError(
-                problems.UNKNOWN_MODEL, f"No model is called {name!r}; there are {', '.join(self._by_name)}."
-            )
+            raise UnknownModelError(f"No model is called {name!r}; there are {', '.join(self._by_name)}.")
         return self._by_name[name]
 
     def of_file(self, data: bytes) -> OpenedFile:

@@ -3,6 +3,7 @@
 import json
 import logging
 import logging.config
+import re
 import time
 from contextvars import ContextVar
 from typing import Literal
@@ -11,6 +12,8 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 # Passed as `extra={FIELDS: {...}}`: values beside the message, numbers where they are numbers.
 FIELDS = "cwic_fields"
+
+PLAIN = re.compile(r"[!#-<>-\[\]-~]*")  # printable ASCII but space, quote, equals sign and backslash
 
 
 def configure(*, log_format: Literal["json", "console"], level: str) -> None:
@@ -46,7 +49,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class ConsoleFormatter(logging.Formatter):
-    """Time, level and message, then the fields as `name=value`."""
+    """Time, level and message, then the fields as `name=value`, quoted as in JSON where need be."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of a record, and its traceback below it."""
@@ -54,9 +57,15 @@ class ConsoleFormatter(logging.Formatter):
         if current := request_id.get():
             fields["request_id"] = current
         parts = [_timestamp(record), f"{record.levelname:<7}", record.getMessage()]
-        parts += [f"{name}={value}" for name, value in fields.items()]
+        parts += [f"{name}={_quoted(value)}" for name, value in fields.items()]
         line = " ".join(parts)
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _quoted(value: object) -> str:
+    """A value as text, in quotes where it could be taken for more than one: by it, a client could forge fields."""
+    text = str(value)
+    return text if PLAIN.fullmatch(text) else json.dumps(text)
 
 
 def _timestamp(record: logging.LogRecord) -> str:

@@ -4,6 +4,8 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
 from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -11,11 +13,14 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import problems
+from service.api.connections import Refusal
 from service.observe import logs
 from service.observe.metrics import METHODS, Metrics
-from service.observe.timing import Stages
+from service.observe.timing import Timing
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+OTHER = "other"  # method, of what is none of METHODS
+UNMATCHED = "unmatched"  # route, of what has none
 QUIET = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 
 logger = logging.getLogger("cwic.access")
@@ -25,7 +30,7 @@ class RequestContext:
     """Gives every request an id and a start time, and accounts for it once it has ended.
 
     Sets on `request.state`: `request_id` (the client's where it is well formed) and `started` (of
-    `time.monotonic`). Reads from it: `stages`, `key`.
+    `time.monotonic`). Reads from it: `timing`, `key`.
     """
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
@@ -45,7 +50,14 @@ class RequestContext:
         request.state.request_id = sent if REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
         request.state.started = started = time.monotonic()
         token = logs.request_id.set(request.state.request_id)
-        status, size = 0, 0
+        status, size, received = 0, 0, 0
+
+        async def count() -> Message:
+            nonlocal received
+            message = await receive()
+            if message["type"] == "http.request":
+                received += len(message.get("body", b""))
+            return message
 
         async def reply(message: Message) -> None:
             nonlocal status, size
@@ -58,37 +70,100 @@ class RequestContext:
 
         try:
             with self._metrics.in_progress.track_inprogress():
-                await self._app(scope, receive, reply)
+                await self._app(scope, count, reply)
         finally:
             self._account(
-                request, method=method, status=status, size=size, seconds=time.monotonic() - started
+                request, method=method, status=status, size=size, received=received, started=started
             )
             logs.request_id.reset(token)
 
     def _add_headers(self, request: Request, headers: MutableHeaders) -> None:
         headers["X-Request-ID"] = request.state.request_id
-        if (stages := _stages(request)) and stages.header:
-            headers["Server-Timing"] = stages.header
+        if (timing := _timing(request)) and timing.header:
+            headers["Server-Timing"] = timing.header
 
-    def _account(self, request: Request, *, method: str, status: int, size: int, seconds: float) -> None:
-        method = method if method in METHODS else "other"
-        route = getattr(request.scope.get("route"), "path", "unmatched")
-        status = status or problems.CLIENT_GONE.status  # cancelled before it was answered
-        self._metrics.requests.labels(method, route, status).inc()
-        self._metrics.duration.labels(method, route).observe(seconds)
-        stages = _stages(request)
-        fields = {
-            "status": status,
-            "route": route,
-            "duration_ms": round(1000 * seconds, 1),
-            "bytes_out": size,
-            "client": request.client.host if request.client else "",
-            **({"key": key.name} if (key := getattr(request.state, "key", None)) else {}),
-            "stages_ms": stages.milliseconds if stages else {},
-        }
-        level = logging.DEBUG if route in QUIET else logging.INFO
-        # quoted: a path is the client's word, and a line break in it would forge a log line
-        logger.log(level, "%s %s", method, quote(request.scope["path"]), extra={logs.FIELDS: fields})
+    def _account(
+        self, request: Request, *, method: str, status: int, size: int, received: int, started: float
+    ) -> None:
+        timing = _timing(request)
+        if timing:
+            timing.observe(self._metrics.stages)
+        key = getattr(request.state, "key", None)
+        _account(
+            self._metrics,
+            Answered(
+                method=method if method in METHODS else OTHER,
+                path=request.scope["path"],
+                route=getattr(request.scope.get("route"), "path", UNMATCHED),
+                status=status or problems.CLIENT_GONE.status,  # cancelled before it was answered
+                received=received,
+                size=size,
+                seconds=time.monotonic() - started,
+                client=request.client.host if request.client else "",
+                key=key.name if key else None,
+                stages=timing.milliseconds if timing else {},
+            ),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """What is counted and logged of a request."""
+
+    method: str
+    path: str
+    route: str
+    status: int
+    received: int
+    size: int
+    seconds: float
+    client: str
+    key: str | None
+    stages: Mapping[str, float]
+
+
+def account_refusal(metrics: Metrics, refusal: Refusal) -> None:
+    """Count and log a request that was answered before the app saw it, like any other one."""
+    if refusal.error.kind.rejection:
+        metrics.rejection(refusal.error.kind.slug)
+    token = logs.request_id.set(refusal.request_id)
+    _account(
+        metrics,
+        Answered(
+            method=OTHER,
+            path=refusal.path,
+            route=UNMATCHED,
+            status=refusal.error.kind.status,
+            received=0,
+            size=refusal.size,
+            seconds=refusal.seconds,
+            client=refusal.client,
+            key=None,
+            stages={},
+        ),
+    )
+    logs.request_id.reset(token)
+
+
+def _account(metrics: Metrics, answered: Answered) -> None:
+    route = answered.route
+    metrics.requests.labels(answered.method, route, answered.status).inc()
+    metrics.duration.labels(answered.method, route).observe(answered.seconds)
+    metrics.received.labels(route).inc(answered.received)
+    metrics.sent.labels(route).inc(answered.size)
+    fields = {
+        "status": answered.status,
+        "route": route,
+        "duration_ms": round(1000 * answered.seconds, 1),
+        "bytes_in": answered.received,
+        "bytes_out": answered.size,
+        "client": answered.client,
+        **({"key": answered.key} if answered.key else {}),
+        "stages_ms": answered.stages,
+    }
+    level = logging.DEBUG if route in QUIET else logging.INFO
+    # quoted: a path is the client's word, and a line break in it would forge a log line
+    logger.log(level, "%s %s", answered.method, quote(answered.path), extra={logs.FIELDS: fields})
 
 
 class UnforeseenErrors:
@@ -118,7 +193,7 @@ class UnforeseenErrors:
             await problems.respond(Request(scope), problems.internal())(scope, receive, send)
 
 
-def _stages(request: Request) -> Stages | None:
-    stages = getattr(request.state, "stages", None)
-    assert stages is None or isinstance(stages, Stages)
-    return stages
+def _timing(request: Request) -> Timing | None:
+    timing = getattr(request.state, "timing", None)
+    assert timing is None or isinstance(timing, Timing)
+    return timing

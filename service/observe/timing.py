@@ -7,31 +7,35 @@ from contextlib import contextmanager
 from prometheus_client import Histogram
 
 
-class Stages:
-    """The stages of one request, in the order in which they ended.
+class Timing:
+    """The stages of one request, in the order in which they first ended; a stage that comes again adds up.
 
-    The event loop and the worker write to it one after the other; a request that was given up is read while
-    the worker may still be writing, which a copy of the entries makes safe.
+    Where several threads are at one request, their times add up too. The event loop may read while threads write,
+    which a copy of the entries makes safe.
     """
 
-    def __init__(self, op: str, histogram: Histogram) -> None:
-        self._op = op
-        self._histogram = histogram
+    def __init__(self, op: str) -> None:
+        self.op = op
         self._seconds: dict[str, float] = {}
 
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:
-        """Time what runs inside; a stage that fails counts too."""
-        started = time.perf_counter()
+        """Time what runs inside, without the stages that are measured in there; a stage that fails counts too."""
+        before, started = sum(self._seconds.values()), time.perf_counter()
         try:
             yield
         finally:
-            self.add(stage, time.perf_counter() - started)
+            inner = sum(self._seconds.values()) - before
+            self.add(stage, time.perf_counter() - started - inner)
 
     def add(self, stage: str, seconds: float) -> None:
         """Record a stage that was timed elsewhere."""
         self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
-        self._histogram.labels(self._op, stage).observe(seconds)
+
+    def observe(self, histogram: Histogram) -> None:
+        """Enter every stage, once, into a histogram with the labels operation and stage."""
+        for stage, seconds in self._seconds.copy().items():
+            histogram.labels(self.op, stage).observe(seconds)
 
     @property
     def milliseconds(self) -> dict[str, float]:

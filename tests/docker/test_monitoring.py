@@ -43,7 +43,15 @@ def family_of(name: str) -> str:
 @pytest.fixture(scope="module")
 def known() -> set[str]:
     metrics = Metrics()
-    metrics.watch(queue_depth=lambda: 0, queue_size=1, heartbeat_age=lambda: 0)
+    metrics.watch(
+        queue_depth=lambda: 0,
+        queue_size=1,
+        queue_pixels=lambda: 0,
+        oldest_wait=lambda: 0,
+        oldest_work=lambda: 0,
+        heartbeat_age=lambda: 0,
+    )
+    metrics.watch_connections(count=lambda: 0, body_bytes=lambda: 0)
     return metric_names(metrics.registry)
 
 

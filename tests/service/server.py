@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from model.protocol import PictureCodec
 from service.app import create_app
+from service.server import server_config
 from service.settings import Settings
 from tests.effort import PATIENCE, wait_until
 from tests.service.fakes import FakeCodec
@@ -22,8 +23,7 @@ def running(app: FastAPI) -> Iterator[httpx.Client]:
     # With the protocol named, asyncio turns Nagle's algorithm off, as it does for its own listeners.
     with closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)) as listener:
         listener.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, lifespan="on")
-        server = uvicorn.Server(config)
+        server = uvicorn.Server(server_config(app))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
@@ -40,8 +40,8 @@ def running(app: FastAPI) -> Iterator[httpx.Client]:
 
 @contextmanager
 def serving(*codecs: PictureCodec, **settings: object) -> Iterator[httpx.Client]:
-    """A client of a ready service with these codecs and settings."""
-    values = Settings.model_validate(settings)
+    """A client of a ready service with these codecs and settings; with one worker, where they do not say."""
+    values = Settings.model_validate({"workers": 1} | settings)
     with running(create_app(values, load=lambda _: codecs or (FakeCodec(),))) as client:
         wait_until(lambda: client.get("/readyz").is_success)
         yield client

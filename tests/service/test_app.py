@@ -78,6 +78,6 @@ def test_without_an_owner_a_failed_start_is_logged(caplog: pytest.LogCaptureFixt
 def test_two_apps_in_one_process_share_nothing() -> None:
     with serving(FakeCodec(name="one")) as one, serving(FakeCodec(name="two")) as two:
         one.post("/compress", content=png())
-        assert metric(one, "cwic_bits_per_pixel_count") == 1
-        assert metric(two, "cwic_bits_per_pixel_count") == 0
+        assert metric(one, 'cwic_operations_total{model="one",op="compress"}') == 1
+        assert "cwic_operations_total{" not in two.get("/metrics").text
         assert two.get("/models").json()["models"][0]["name"] == "two"

@@ -27,7 +27,8 @@ from service.app import create_app
 from service.settings import Settings
 from tests.effort import PATIENCE, wait_until
 from tests.service.fakes import FakeCodec, png
-from tests.service.server import running
+from tests.service.raw import HEAD, announced, connections, until_closed
+from tests.service.server import metric, running
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,13 +57,13 @@ def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 @contextmanager
 def process(
-    log: Path, *options: str, codec: str = "FakeCodec()"
+    log: Path, *options: str, codec: str = "FakeCodec()", prefix: str = ""
 ) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """A server process on a free port, and its address; its log goes to the file."""
+    """A server process on a free port, and its address; its log goes to the file. `prefix` is run before it."""
     with (
         log.open("wb") as file,
         subprocess.Popen(  # noqa: S603 - our own interpreter
-            [sys.executable, "-c", SERVE.format(codec=codec), "--port", "0", *options],
+            [sys.executable, "-c", prefix + SERVE.format(codec=codec), "--port", "0", *options],
             env=environment(),
             cwd=ROOT,
             stderr=file,
@@ -255,6 +256,25 @@ def test_a_process_serves_names_no_software_and_ends_on_sigterm(tmp_path: Path) 
     assert all(line.startswith('{"time": ') for line in lines), lines
     assert any('"message": "GET /models"' in line for line in lines)
     assert not any("/readyz" in line for line in lines)
+
+
+def test_the_limit_of_open_files_is_raised_and_bounds_the_connections(tmp_path: Path) -> None:
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (100, 600)); "
+    with process(tmp_path / "log", prefix=limited) as (_, address):
+        assert "process_max_fds 600.0" in httpx.get(f"{address}/metrics", timeout=PATIENCE).text
+    assert "Only 88 connections at once, where CWIC_MAX_CONNECTIONS is 1000" in (tmp_path / "log").read_text()
+
+
+def test_half_a_header_and_half_a_body_do_not_keep_a_process_from_ending(tmp_path: Path) -> None:
+    with process(tmp_path / "log", "--shutdown-timeout", "1") as (server, address):
+        wait_until(lambda: httpx.get(f"{address}/readyz", timeout=PATIENCE).is_success)
+        with httpx.Client(base_url=address) as client, connections(client, 2) as (header, body):
+            header.sendall(HEAD)
+            body.sendall(announced(10) + b"first")
+            wait_until(lambda: metric(client, "cwic_body_bytes_in_flight") == 5)
+            server.send_signal(signal.SIGTERM)
+            assert until_closed(header) == b""
+            assert server.wait(PATIENCE) == -signal.SIGTERM
 
 
 def test_the_operations_page_names_every_exit_status() -> None:

@@ -49,6 +49,12 @@ def test_models_are_named_in_one_text(
     assert Settings.model_validate({"models": text}).models == names
 
 
+def test_trusted_proxies_are_addresses_and_networks() -> None:
+    settings = Settings.model_validate({"trusted_proxies": "10.1.2.3/8, 127.0.0.1,2001:0db8::1"})
+    assert settings.trusted_proxies == ("10.0.0.0/8", "127.0.0.1", "2001:db8::1")
+    assert Settings().trusted_proxies is None
+
+
 @pytest.mark.parametrize("name", ["CWIC_PROT", "cwic_prot", "CWIC_"])
 def test_an_unknown_variable_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "1")
@@ -82,6 +88,14 @@ def test_an_unknown_variable_is_refused(monkeypatch: pytest.MonkeyPatch, name: s
         {"cors_origins": "https://example.org/"},
         {"cors_origins": "https://Example.org"},
         {"cors_origins": "null"},
+        {"trusted_proxies": "*"},
+        {"trusted_proxies": "10.0.0.0/33"},
+        {"trusted_proxies": "proxy.example"},
+        {"max_connections": 0},
+        {"max_connections_per_client": 0},
+        {"min_body_rate": 0},
+        {"header_timeout": 0},
+        {"max_body_bytes": 1001, "max_body_memory": 2001},
         {"colour": "red"},
     ],
 )

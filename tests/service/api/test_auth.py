@@ -299,4 +299,4 @@ def test_keys_and_refusals_are_documented(locked: httpx.Client) -> None:
             assert {"421", "422"} <= statuses
             assert ("security" in operation) == ({"401", "429"} <= statuses) == (path not in OPEN)
             assert ("403" in statuses) == (method == "post")
-    assert json.dumps(api).count("WWW-Authenticate") == len(WORK) + len(["/models", "/metrics"])
+    assert json.dumps(api).count("WWW-Authenticate") == len(WORK) + len(["/models", "/metrics", "/progress"])

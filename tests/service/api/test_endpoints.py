@@ -15,7 +15,7 @@ from model.images.writing import MEDIA_TYPES
 from model.options import EncodeOptions
 from model.types import Limits
 from service.api.schemas import DecompressQuery, PictureFormat
-from tests.effort import PATIENCE
+from tests.effort import PATIENCE, wait_until
 from tests.service.fakes import LAST_GROUP, FakeCodec, picture_array, pixels, png
 from tests.service.server import metric
 
@@ -323,7 +323,7 @@ def test_no_bytes_make_the_service_fail(client: httpx.Client, body: bytes) -> No
 def test_answers_tell_time_size_model_and_content(client: httpx.Client) -> None:
     answer = client.post("/compress", content=png())
     stages = re.findall(r"(\w+);dur=[\d.]+", answer.headers["Server-Timing"])
-    assert stages == ["read", "queue", "decode", "inference"]
+    assert stages == ["read", "inspect", "queue", "decode", "pack"]
     assert float(answer.headers["X-CWIC-Bpp"]) == pytest.approx(8 * len(answer.content) / (24 * 16), abs=1e-4)
     assert answer.headers["ETag"] == f'"{hashlib.sha256(answer.content).hexdigest()[:32]}"'
     assert "X-CWIC-Notes" not in answer.headers
@@ -340,10 +340,29 @@ def test_work_is_measured(client: httpx.Client) -> None:
     names = [
         "cwic_bits_per_pixel_count",
         "cwic_compression_ratio_count",
-        'cwic_stage_duration_seconds_count{op="compress",stage="inference"}',
+        'cwic_stage_duration_seconds_count{op="compress",stage="decode"}',
         'cwic_http_requests_total{method="POST",route="/compress",status="200"}',
         'cwic_http_request_duration_seconds_count{method="POST",route="/compress"}',
     ]
     before = [metric(client, name) for name in names]
-    client.post("/compress", content=png())
+    large, tiny = png(picture_array(64, 64)), png(picture_array(1, 1))
+    client.post("/compress", content=large)
     assert [metric(client, name) for name in names] == [each + 1 for each in before]
+    client.post("/compress", content=tiny)  # its bits per pixel say nothing
+    assert metric(client, names[0]) == before[0] + 1
+
+
+def test_operations_pixels_and_bytes_are_counted_by_model_and_route(client: httpx.Client) -> None:
+    work, route = 'op="compress"', 'route="/compress"'
+    names = [
+        f'cwic_operations_total{{model="other",{work}}}',
+        f'cwic_pixels_total{{model="other",{work}}}',
+        f"cwic_received_bytes_total{{{route}}}",
+        f"cwic_sent_bytes_total{{{route}}}",
+    ]
+    before = [metric(client, name) for name in names]
+    picture = png()
+    answer = client.post("/compress?model=other", content=picture)
+    wait_until(lambda: metric(client, names[3]) > before[3])
+    counted = [metric(client, name) - own for name, own in zip(names, before, strict=True)]
+    assert counted == [1, 24 * 16, len(picture), len(answer.content)]

@@ -174,16 +174,19 @@ def test_a_client_that_leaves_before_its_turn_is_not_served(hold: Hold) -> None:
         assert metric(client, 'cwic_http_requests_total{method="POST",route="/compress",status="499"}') == 1
 
 
-def test_a_client_that_leaves_while_sending_frees_its_place() -> None:
+def test_a_client_that_sends_has_no_place_yet() -> None:
     with serving() as client:
         address = client.base_url.host, client.base_url.port or 80
         with socket.create_connection(address) as connection:
             connection.sendall(
                 b"POST /compress HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nfirst"
             )
-            wait_until(lambda: metric(client, DEPTH) == 1)
-        wait_until(lambda: metric(client, DEPTH) == 0)
+            wait_until(
+                lambda: metric(client, "cwic_http_requests_in_progress") == 2
+            )  # the scrape is the other
+            assert metric(client, DEPTH) == 0
         wait_until(lambda: metric(client, 'cwic_rejected_total{reason="client-gone"}') == 1)
+        wait_until(lambda: metric(client, "cwic_http_requests_in_progress") == 1)
 
 
 def test_a_stuck_worker_turns_livez_and_readyz_503(hold: Hold) -> None:

@@ -5,6 +5,8 @@ import logging
 import re
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from service.observe import logs
 
@@ -34,9 +36,24 @@ def test_a_json_line_is_one_object_with_numbers_as_numbers(record: logging.LogRe
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"])
 
 
+@given(value=st.text())
+@example("192.0.2.1 status=200")
+@example('"quoted"')
+@example("line\nbreak\u2028\x1b[2J")
+def test_a_field_is_one_word_on_the_console_whatever_is_in_it(value: str) -> None:
+    record = logging.LogRecord("cwic.access", logging.INFO, "", 0, "GET /", (), None)
+    setattr(record, logs.FIELDS, {"client": value, "status": 404})
+    line = logs.ConsoleFormatter().format(record)
+    field = line.partition(" client=")[2].removesuffix(" status=404")
+    assert line.isprintable()
+    assert (json.loads(field) if field.startswith('"') else field) == value
+    if not field.startswith('"'):
+        assert not set(field) & set(' ="\\')
+
+
 def test_a_console_line_has_the_fields_behind_the_message(record: logging.LogRecord) -> None:
     token = logs.request_id.set("r1")
     first, *rest = logs.ConsoleFormatter().format(record).splitlines()
     logs.request_id.reset(token)
-    assert first.endswith("INFO    GET /x status=200 stages_ms={'read': 1.5} request_id=r1")
+    assert first.endswith("INFO    GET /x status=200 stages_ms=\"{'read': 1.5}\" request_id=r1")
     assert rest[-1] == "ValueError: broken"

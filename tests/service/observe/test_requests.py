@@ -109,6 +109,9 @@ def test_metrics_have_the_promised_names_and_long_buckets(client: httpx.Client) 
         "cwic_compression_ratio",
         "cwic_model_info",
         "cwic_build_info",
+        "cwic_connections",
+        "cwic_connections_refused_total",
+        "cwic_body_bytes_in_flight",
         "cwic_worker_heartbeat_age_seconds",
         "process_resident_memory_bytes",
     ):
@@ -127,7 +130,7 @@ def test_one_line_per_request_with_its_id_and_its_stages(
     assert record.getMessage() == "POST /compress"
     values = fields(record)
     assert (values["status"], values["route"]) == (200, "/compress")
-    assert set(values["stages_ms"]) == {"read", "queue", "decode", "inference"}  # type: ignore[call-overload] # a dict
+    assert set(values["stages_ms"]) == {"read", "inspect", "queue", "decode", "pack"}  # type: ignore[call-overload] # a dict
 
 
 def test_probes_and_scrapes_are_silent_at_info_level(

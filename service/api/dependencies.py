@@ -1,0 +1,90 @@
+"""From a request to the engine and back: the body is read, an operation made of it, admitted and waited for."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from starlette.requests import Request
+
+from service.api import problems
+from service.api.body import read_body
+from service.api.problems import ProblemError
+from service.jobs.engine import Engine
+from service.jobs.operations import Operation
+from service.observe.timing import Timing
+
+T = TypeVar("T")
+
+
+async def perform(
+    engine: Engine, request: Request, *, op: str, prepare: Callable[[bytes], Operation[T]]
+) -> tuple[Operation[T], T]:
+    """What a request asks for, done; with its result.
+
+    A place is taken when the body is there and its header has told the cost, so that a client that sends slowly
+    holds nobody up.
+
+    Args:
+        engine: that does it.
+        request: its body has not been read yet.
+        op: name of the operation, for the metrics.
+        prepare: makes the operation of the body; looks at headers only. What it raises is raised here.
+
+    Raises ProblemError, JobError, CwicError.
+    """
+    engine.check_working()
+    engine.admission.check_place()  # already full: the body need not come
+    deadline = _deadline(engine, request)
+    timing = request.state.timing = Timing(op)
+    operation = await _prepared(engine, request, timing, prepare)
+    result = await engine.perform(
+        operation,
+        name=request.state.request_id,
+        timing=timing,
+        deadline=deadline,
+        gone=lambda: _disconnected(request),
+    )
+    return operation, result
+
+
+async def look(engine: Engine, request: Request, *, op: str, work: Callable[[bytes], T]) -> T:
+    """What takes milliseconds: done beside the queue."""
+    timing = request.state.timing = Timing(op)
+    return await _prepared(engine, request, timing, work)
+
+
+async def _prepared(engine: Engine, request: Request, timing: Timing, work: Callable[[bytes], T]) -> T:
+    engine.check_working()
+    deadline = _deadline(engine, request)
+    with timing.measure("read"):
+        data = await _read(engine, request, deadline)
+    with timing.measure("inspect"):
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                return await engine.look(lambda: work(data))
+        except TimeoutError as exc:
+            raise ProblemError(problems.TIMEOUT, _too_slow(engine, "to be looked at")) from exc
+
+
+async def _read(engine: Engine, request: Request, deadline: float) -> bytes:
+    try:
+        async with asyncio.timeout(deadline - time.monotonic()):
+            return await read_body(request)
+    except TimeoutError as exc:
+        raise ProblemError(problems.BODY_TIMEOUT, _too_slow(engine, "to arrive")) from exc
+
+
+def _deadline(engine: Engine, request: Request) -> float:
+    started: float = request.state.started
+    return started + engine.settings.request_timeout
+
+
+def _too_slow(engine: Engine, what: str) -> str:
+    return f"It took more than {engine.settings.request_timeout:g} s {what} (CWIC_REQUEST_TIMEOUT)."
+
+
+async def _disconnected(request: Request) -> None:
+    """Return once the client has left; to be awaited after the body has been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

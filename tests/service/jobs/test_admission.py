@@ -1,0 +1,162 @@
+"""What is taken on and what is refused: exact at each boundary, by a clock of the test's own."""
+
+from contextlib import nullcontext
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.jobs.admission import Admission, Ticket
+from service.jobs.errors import RefusedError
+
+MEGAPIXEL = 1_000_000
+
+
+class Clock:
+    """Stands still until it is set."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def admission(clock: Clock, *, requests: int = 100, pixels: int = 10**9, workers: int = 2) -> Admission:
+    return Admission(max_requests=requests, max_pixels=pixels, workers=workers, clock=clock)
+
+
+def admit(admission: Admission, *, pixels: int = MEGAPIXEL, within: float = 1e6, kind: str = "a") -> Ticket:
+    return admission.admit(kind, pixels=pixels, deadline=100.0 + within)
+
+
+def taught(admission: Admission, seconds: float, *, kind: str = "a", pixels: int = 980_000) -> None:
+    """Let it learn how long a megapixel takes."""
+    ticket = admit(admission, pixels=pixels, kind=kind)
+    ticket.spent = seconds
+    admission.release(ticket, finished=True)
+
+
+def test_requests_are_counted_exactly(clock: Clock) -> None:
+    own = admission(clock, requests=3)
+    tickets = [admit(own) for _ in range(3)]
+    with pytest.raises(RefusedError, match="CWIC_QUEUE_SIZE") as refused:
+        admit(own)
+    assert refused.value.limit == 3
+    own.release(tickets[1], finished=True)
+    admit(own)
+    with pytest.raises(RefusedError):
+        admit(own)
+
+
+def test_pixels_are_counted_exactly(clock: Clock) -> None:
+    own = admission(clock, pixels=10)
+    first = admit(own, pixels=4)
+    admit(own, pixels=6)
+    with pytest.raises(RefusedError, match="CWIC_QUEUE_MAX_PIXELS") as refused:
+        admit(own, pixels=1)
+    assert refused.value.limit == 10
+    own.release(first, finished=False)
+    admit(own, pixels=4)
+    assert own.pixels == 10
+
+
+def test_one_alone_is_always_taken_on(clock: Clock) -> None:
+    own = admission(clock, pixels=10)
+    taught(own, 1000.0)
+    ticket = admit(own, pixels=50 * MEGAPIXEL, within=1)
+    with pytest.raises(RefusedError):
+        admit(own, pixels=1)
+    own.release(ticket, finished=True)
+    admit(own, pixels=11)
+
+
+def test_what_could_not_be_done_in_time_is_refused_when_it_comes(clock: Clock) -> None:
+    own = admission(clock, workers=2)
+    taught(own, 4.0)  # 4 s for this size
+    for _ in range(4):
+        admit(own, pixels=980_000, within=60)
+    assert own.backlog == pytest.approx(8.0)
+    admit(own, pixels=980_000, within=12.001)  # 8 s of the others on two workers, 4 of its own
+    with pytest.raises(RefusedError, match="CWIC_REQUEST_TIMEOUT") as refused:
+        admit(own, pixels=980_000, within=13.9)
+    assert refused.value.retry_after == 5
+
+
+def test_work_that_is_half_done_counts_half(clock: Clock) -> None:
+    own = admission(clock, workers=1)
+    taught(own, 4.0)
+    ticket = admit(own, pixels=980_000)
+    ticket.spent = 3.0
+    assert own.backlog == pytest.approx(1.0)
+    ticket.spent = 9.0
+    assert own.backlog == 0
+
+
+def test_each_kind_has_a_speed_of_its_own_and_work_that_failed_teaches_nothing(clock: Clock) -> None:
+    own = admission(clock)
+    taught(own, 4.0)
+    taught(own, 0.1, kind="b")
+    assert own.expected("a", 980_000) == pytest.approx(4.0)
+    assert own.expected("b", 980_000) == pytest.approx(0.1)
+    ticket = admit(own)
+    ticket.spent = 1000.0
+    own.release(ticket, finished=False)
+    assert own.expected("a", 980_000) == pytest.approx(4.0)
+
+
+def test_a_small_picture_overtakes_a_large_one_but_not_for_ever(clock: Clock) -> None:
+    own = admission(clock)
+    taught(own, 1.0)
+    large = admit(own, pixels=20 * MEGAPIXEL)
+    clock.now += 5
+    small = admit(own, pixels=MEGAPIXEL)
+    clock.now += 30
+    later = admit(own, pixels=MEGAPIXEL)
+    assert small.priority < large.priority < later.priority
+    assert own.ahead_of(small)[0] == 0
+    assert own.ahead_of(small)[1] == pytest.approx(small.left)
+    assert own.ahead_of(large)[0] == 1
+    assert own.ahead_of(later)[0] == 2
+    large.started = True
+    assert own.ahead_of(large)[0] == 0
+
+
+def test_waits_and_ages_are_those_of_the_oldest(clock: Clock) -> None:
+    own = admission(clock)
+    assert own.oldest_wait == own.oldest_work == 0
+    first = admit(own)
+    clock.now += 3
+    admit(own)
+    clock.now += 2
+    assert (own.oldest_wait, own.oldest_work) == (5, 0)
+    first.started = True
+    assert (own.oldest_wait, own.oldest_work) == (2, 5)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 60), st.booleans()), max_size=60),
+    st.integers(1, 8),
+    st.integers(1, 100),
+)
+def test_whatever_comes_and_goes_no_bound_is_passed(
+    events: list[tuple[int, bool]], requests: int, pixels: int
+) -> None:
+    own = admission(Clock(), requests=requests, pixels=pixels)
+    held: list[Ticket] = []
+    for size, goes in events:
+        if goes and held:
+            ticket = held.pop(0)
+            own.release(ticket, finished=True)
+            own.release(ticket, finished=True)  # a place is given back once
+        else:
+            fits = own.depth < requests and (not held or own.pixels + size <= pixels)
+            with nullcontext() if fits else pytest.raises(RefusedError):
+                held.append(admit(own, pixels=size))
+        assert own.depth == len(held) <= requests
+        assert own.pixels == sum(ticket.pixels for ticket in held)
+        assert own.pixels <= pixels or len(held) == 1
