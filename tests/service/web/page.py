@@ -37,14 +37,23 @@ BUSY = {"type": "urn:cwic:problem:queue-full", "title": "Too many requests", "de
 
 
 class Held:
-    """A hook of `FakeCodec` that keeps pictures waiting between `hold` and `release`."""
+    """A hook of `FakeCodec` that keeps pictures waiting between `hold` and `release`.
+
+    Attributes:
+        waiting: how many it keeps.
+    """
 
     def __init__(self) -> None:
         self._free = threading.Event()
         self._free.set()
+        self.waiting = 0
 
     def __call__(self, _: object) -> None:
-        assert self._free.wait(PATIENCE)
+        self.waiting += 1
+        try:
+            assert self._free.wait(PATIENCE)
+        finally:
+            self.waiting -= 1
 
     def hold(self) -> None:
         """Keep what comes from now on."""

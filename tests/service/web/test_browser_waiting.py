@@ -1,11 +1,14 @@
 """The page in a browser while its server is busy, loading, gone or wants a key."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 from selenium.webdriver import Chrome, Keys
 
+from tests.effort import PATIENCE
 from tests.service.fakes import FakeCodec, picture_array, png
 from tests.service.web import chromium
 from tests.service.web.chromium import Answer, Seen
@@ -49,6 +52,25 @@ def test_a_queued_request_tells_its_place_and_a_running_one_how_far_it_is(page: 
     held.release()
     page.wait_for_result()
     assert not page["done"].is_displayed()
+
+
+def test_the_place_in_a_real_queue_is_told(driver: Chrome, folder: Path) -> None:
+    held = Held()
+    with chromium.scripted(FakeCodec(on_encode=held), workers=1) as (address, script):
+        page = Page(driver, address, script, folder)
+        page.emulate()
+        page.open()
+        held.hold()
+        with ThreadPoolExecutor(1) as others:
+            try:
+                before = others.submit(httpx.post, f"{address}/compress", content=png(), timeout=PATIENCE)
+                page.wait_for(lambda: held.waiting == 1)
+                page.choose()
+                page.wait_for(lambda: "yours is next, about" in page.status)
+            finally:
+                held.release()
+            page.wait_for_result()
+            assert before.result().status_code == 200
 
 
 def test_a_request_that_is_not_known_yet_changes_nothing(page: Page, held: Held) -> None:
