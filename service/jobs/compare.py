@@ -21,7 +21,7 @@ from model.types import Pixels
 from service.jobs.operations import OfPicture
 from service.observe.timing import Timing
 
-# Seven encodings of AVIF take 7 s for each megapixel on a core of its own, twice that on a busy machine: so half of
+# Seven encodings each of AVIF and WebP take 9 s for a megapixel on one core, of a busy machine twice that: so half of
 # the default time of a request. Of a larger picture the middle is compared: scaled down, it would have other detail.
 MAX_PIXELS = 2_000_000
 MAX_SIDE = 16_383  # WebP has no longer ones
