@@ -4,7 +4,7 @@
 #   make serve              the HTTP service; `make serve HOST=0.0.0.0 PORT=9000`, or any CWIC_* variable
 #   make serve TORCH=cuda   the same with PyTorch's CUDA build (2.7 GB to download)
 #   make test               formatting, lint, types, tests
-#   make release-check      all that has to hold before a release, from a fresh clone (needs what docker/check names);
+#   make release-check      all that has to hold before a release, from a fresh clone (needs what docker/check names, and Chromium);
 #                           `PICTURES=FOLDER` to evaluate on, `BUILD_OPTIONS='...'` for buildah
 #   make lint, make format  the first three of these; formatting put right
 #   make venv               only the environment for development

@@ -1,9 +1,9 @@
 """Everything that has to hold before a release, from a fresh clone: `make release-check`.
 
 The clone has no environment; README's two commands make it. Then the wheel is installed outside of the tree and codes
-a photo there, the CPU image is built and run, Prometheus watches a service under load, and the default checkpoint is
-evaluated on a folder of pictures. Short versions of the load tests and the soak follow, and where Ray is installed, a
-cluster. Every step runs, whatever the others say; a summary ends the report.
+a photo there, the page is tried in a browser, the CPU image is built and run, Prometheus watches a service under
+load, and the default checkpoint is evaluated on a folder of pictures. Short versions of the load tests and the soak
+follow, and where Ray is installed, a cluster. Every step runs, whatever the others say; a summary ends the report.
 """
 
 import argparse
@@ -111,6 +111,13 @@ class Check:
         size = f"{path.stat().st_size / 1e6:.0f} MB; "
         return size + told(photo.read_bytes(), file.read_bytes(), restored.read_bytes())
 
+    def page(self) -> str:
+        """The page in a real browser, which `make test` goes without where there is none."""
+        tests = ("-m", "pytest", "tests/service/web", "-k", "browser")
+        line = self.run(self.python, *tests).splitlines()[-1]
+        assert "skipped" not in line, f"{line}: Chromium is needed (apt-get install chromium chromium-driver)"
+        return line
+
     def image(self) -> str:
         """The CPU image, built and run."""
         lines = self.run("docker/check", "image", *self.build_options).splitlines()
@@ -191,6 +198,7 @@ def main() -> int:
             check.serve,
             check.test,
             check.wheel,
+            check.page,
             check.image,
             check.observe,
             check.evaluate,

@@ -15,6 +15,7 @@ from service.keys import ApiKey, KeyRing
 # Probes come from machines that have no key, and the pages are the same for everyone.
 OPEN = frozenset({"/livez", "/readyz", "/healthz", "/", "/docs", "/openapi.json"})
 
+_PROGRESS = "/progress/"  # of work that has been counted
 _REALM = 'Bearer realm="cwic"'
 _SIZE = 10_000  # clients remembered by a rate limit, about 2 MB; behind the first ones it forgets those gone longest
 
@@ -61,8 +62,9 @@ class RateLimit:
         self._buckets: dict[bytes | str, tuple[float, float]] = {}
 
     def __call__(self, request: Request) -> None:
-        """Raise ProblemError (429) where the client's bucket is empty; open addresses are not counted."""
-        if request.scope["path"] in OPEN:
+        """Raise ProblemError (429) where the client's bucket is empty; open addresses and progress are not counted."""
+        path = request.scope["path"]
+        if path in OPEN or path.startswith(_PROGRESS):
             return
         wait = math.ceil(self.take(_client(request)))
         if wait:

@@ -1,4 +1,4 @@
-"""The endpoints that do work: compress, decompress, importance map, inspect."""
+"""The endpoints that do work: compress, decompress, importance map, inspect, compare."""
 
 import hashlib
 from collections.abc import Mapping
@@ -17,7 +17,8 @@ from service.api import openapi, problems
 from service.api.dependencies import look, perform
 from service.api.negotiation import choose_format
 from service.api.problems import ProblemError
-from service.api.schemas import CompressQuery, DecompressQuery, FileFacts, NoQuery
+from service.api.schemas import ComparisonFacts, CompressQuery, DecompressQuery, FileFacts, NoQuery
+from service.jobs.compare import Compare
 from service.jobs.engine import Engine
 from service.jobs.models import limits_of
 from service.jobs.operations import Compress, Decompress, MapFile, MapPicture
@@ -136,6 +137,23 @@ def codec_routes(engine: Engine) -> APIRouter:
             op="inspect",
             work=lambda data: FileFacts.of(codec.read(data, allow_truncated=True).info()),
         )
+
+    @router.post(
+        "/compare",
+        summary="How large a JPEG, a WebP and an AVIF file have to be to equal the .cwic file of a picture",
+        responses=openapi.answers(*openapi.WORK, *openapi.READ_IMAGE, problems.UNKNOWN_MODEL),
+        openapi_extra=openapi.body(_PICTURE, "image/*"),
+    )
+    async def compare(request: Request, query: Annotated[CompressQuery, Query()]) -> ComparisonFacts:
+        codec = engine.models.named(query.model)
+        _check_options(query.options, codec)
+        _, comparison = await perform(
+            engine,
+            request,
+            op=Compare.op,
+            prepare=lambda data: Compare.of(data, codec=codec, options=query.options, limits=limits),
+        )
+        return ComparisonFacts.of(comparison)
 
     return router
 

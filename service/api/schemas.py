@@ -1,5 +1,6 @@
 """What requests may ask for and what JSON answers look like."""
 
+import math
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -7,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from model.config import Tune
 from model.options import DEFAULT_QUALITY, EncodeOptions
 from model.types import FileInfo, ModelInfo
+from service.jobs.compare import Comparison
 
 Quality = Annotated[float, Field(ge=1, le=100, allow_inf_nan=False)]
 ModelName = Annotated[
@@ -16,7 +18,7 @@ PictureFormat = Literal["png", "jpeg", "webp"]
 
 
 class CompressQuery(BaseModel):
-    """Parameters of /compress and /importance-map; others are refused, a misspelt one would do nothing."""
+    """Parameters of /compress, /importance-map and /compare; others are refused, a misspelt one would do nothing."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -123,6 +125,64 @@ class FileFacts(BaseModel):
         )
 
 
+class FormatFacts(BaseModel):
+    """What another format needs to be as good as the .cwic file."""
+
+    size: int = Field(
+        description="At exactly its PSNR, in bytes: interpolated between `quality` and the quality below."
+    )
+    quality: int = Field(description="The format's own, 1 to 100: the lowest whose file is at least as good.")
+    file_size: int = Field(description="Of the file at that quality, in bytes.")
+    psnr: float | None = Field(description="Of that file, in dB; null where it equals the picture.")
+
+
+class OtherFormat(BaseModel):
+    """Another format in a comparison."""
+
+    name: str = Field(examples=["JPEG", "WebP", "AVIF"])
+    needs: FormatFacts | None = Field(description="Null where its best quality is worse than the .cwic file.")
+
+
+class ComparisonFacts(BaseModel):
+    """The .cwic file of a picture beside what other formats need for the same PSNR."""
+
+    width: int = Field(description="Of what was compared, in pixels.")
+    height: int = Field(description="Of what was compared, in pixels.")
+    cropped: bool = Field(description="Only the middle of a large picture was compared.")
+    size: int = Field(description="Of the .cwic file of what was compared, without alpha, in bytes.")
+    psnr: float | None = Field(
+        description="Of that file, over red, green and blue, in dB; null where it equals the picture."
+    )
+    others: list[OtherFormat] = Field(
+        description="JPEG (4:2:0, optimised tables), WebP (method 6) and AVIF, as far as the server can write them."
+    )
+
+    @classmethod
+    def of(cls, comparison: Comparison) -> Self:
+        """The result of a comparison as the API shows it."""
+        return cls(
+            width=comparison.width,
+            height=comparison.height,
+            cropped=comparison.cropped,
+            size=comparison.size,
+            psnr=_finite(comparison.psnr),
+            others=[
+                OtherFormat(
+                    name=name,
+                    needs=None
+                    if found is None
+                    else FormatFacts(
+                        size=found.size,
+                        quality=found.trial.quality,
+                        file_size=found.trial.size,
+                        psnr=_finite(found.trial.psnr),
+                    ),
+                )
+                for name, found in comparison.others.items()
+            ],
+        )
+
+
 class ModelFacts(BaseModel):
     """A loaded model."""
 
@@ -198,3 +258,8 @@ class Health(BaseModel):
         description="Since the last sign of life of the worker that has given none for longest."
     )
     models: list[str] = Field(description="Names of the loaded models.")
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no infinity."""
+    return value if math.isfinite(value) else None

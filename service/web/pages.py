@@ -1,7 +1,7 @@
 """The pages for people: `/`, where one tries the service, and `/docs`, its API.
 
-Each is one file that needs nothing from elsewhere, so that it works without a network, and has a policy to
-that end.
+Each is sent as one file that needs nothing from elsewhere, so that it works without a network and behind any prefix,
+and has a policy to that end. What lies beside a page in this folder (`page.css`, `page.js`) is put into it here.
 """
 
 import base64
@@ -11,6 +11,9 @@ from importlib import resources
 
 from fastapi import APIRouter
 from starlette.responses import HTMLResponse
+
+_STYLE = re.compile(r'<link rel="stylesheet" href="([\w-]+\.css)">')
+_SCRIPT = re.compile(r'<script src="([\w-]+\.js)"></script>')
 
 
 def page_routes() -> APIRouter:
@@ -31,7 +34,7 @@ def page_routes() -> APIRouter:
 
 
 def content_security_policy(html: str) -> str:
-    """Allows exactly the inline script and style of this page, requests to this server and local pictures."""
+    """Allows exactly the inline scripts and style of this page, requests to this server and local pictures."""
     script = " ".join(_hashes("script", html))
     style = " ".join(_hashes("style", html))
     return (
@@ -40,12 +43,22 @@ def content_security_policy(html: str) -> str:
     )
 
 
+def in_one_file(html: str) -> str:
+    """A page with the styles and scripts that it names inside of it."""
+    html = _STYLE.sub(lambda found: f"<style>\n{_text(found[1])}</style>", html)
+    return _SCRIPT.sub(lambda found: f"<script>\n{_text(found[1])}</script>", html)
+
+
 def _read(name: str) -> tuple[str, dict[str, str]]:
-    html = resources.files("service.web").joinpath(name).read_text("utf-8")
+    html = in_one_file(_text(name))
     return html, {
         "Content-Security-Policy": content_security_policy(html),
         "Cache-Control": "no-cache",
     }
+
+
+def _text(name: str) -> str:
+    return resources.files("service.web").joinpath(name).read_text("utf-8")
 
 
 def _hashes(tag: str, html: str) -> list[str]:

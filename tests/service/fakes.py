@@ -34,12 +34,14 @@ class FakeCodec(ReadsContainers):
         name: as in `ModelInfo`.
         model_id: as files carry it.
         fixed_rate: as in `ModelInfo`.
+        tunes: as in `ModelInfo`.
         on_encode: called with the picture by `encode`; may wait or raise.
     """
 
     name: str = "fake"
     model_id: str = "0badc0de"
     fixed_rate: bool = False
+    tunes: tuple[str, ...] = ()
     on_encode: Callable[[Pixels], None] = field(default=nothing)
 
     @property
@@ -54,6 +56,7 @@ class FakeCodec(ReadsContainers):
             device="cpu",
             dtype="float32",
             fixed_rate=self.fixed_rate,
+            tunes=self.tunes,
         )
 
     def encoding(self, array: Pixels, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS) -> Work[bytes]:

@@ -3,11 +3,13 @@
 import base64
 import hashlib
 import re
+from importlib import resources
 
 import httpx
 import pytest
 
-from service.api.schemas import FileFacts
+from service.api import problems
+from service.api.schemas import ComparisonFacts, FileFacts, FormatFacts
 from tests.service.server import metric
 
 PAGES = ["/", "/docs"]
@@ -28,9 +30,26 @@ def test_the_policy_allows_exactly_a_pages_own_script_and_style(client: httpx.Cl
     policy = page.headers["Content-Security-Policy"]
     assert "'unsafe-inline'" not in policy
     for tag in ("script", "style"):
-        [content] = re.findall(rf"<{tag}>(.*?)</{tag}>", page.text, re.DOTALL)
-        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
-        assert f"{tag}-src 'sha256-{digest}'" in policy
+        contents = re.findall(rf"<{tag}>(.*?)</{tag}>", page.text, re.DOTALL)
+        assert contents
+        digests = [base64.b64encode(hashlib.sha256(each.encode()).digest()).decode() for each in contents]
+        assert f"{tag}-src " + " ".join(f"'sha256-{each}'" for each in digests) + ";" in policy
+
+
+def test_what_lies_beside_a_page_is_sent_in_it(client: httpx.Client) -> None:
+    page = client.get("/").text
+    folder = resources.files("service.web")
+    beside = [each for each in folder.iterdir() if each.name.endswith((".js", ".css"))]
+    assert len(beside) > 5
+    assert all(each.read_text("utf-8") in page for each in beside)
+    assert not re.search(r"<link rel=.stylesheet|<script src", page)
+
+
+def test_no_file_of_the_pages_is_long() -> None:
+    folder = resources.files("service.web")
+    assert {
+        each.name for each in folder.iterdir() if each.is_file() and len(each.read_text().splitlines()) > 400
+    } == set()
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -42,19 +61,25 @@ def test_a_pages_script_finds_the_elements_that_it_names(client: httpx.Client, p
 
 
 def test_every_address_that_the_page_uses_exists(client: httpx.Client) -> None:
-    paths = client.get("/openapi.json").json()["paths"]
+    paths = {path.split("/")[1]: each for path, each in client.get("/openapi.json").json()["paths"].items()}
     html = client.get("/").text
     posted = set(re.findall(r"""post\(["`]([\w-]+)""", html))
-    assert posted == {"compress", "decompress", "importance-map", "inspect"}
-    assert all("post" in paths[f"/{each}"] for each in posted)
-    fetched = set(re.findall(r"""(?:fetch|ask)\("([\w-]+)\"""", html))
-    assert fetched == {"models", "readyz"}
-    assert all("get" in paths[f"/{each}"] for each in fetched)
+    assert posted == {"compress", "decompress", "importance-map", "inspect", "compare"}
+    assert all("post" in paths[each] for each in posted)
+    fetched = set(re.findall(r"""(?:fetch|ask)\(["`]([\w-]+)""", html))
+    assert fetched == {"models", "readyz", "progress"}
+    assert all("get" in paths[each] for each in fetched)
 
 
 def test_every_fact_of_a_file_that_the_page_shows_exists(client: httpx.Client) -> None:
     named = set(re.findall(r"\bfacts\.(\w+)", client.get("/").text))
-    assert {"profile", "quality", "sections"} <= named <= set(FileFacts.model_fields)
+    known = set(FileFacts.model_fields) | set(ComparisonFacts.model_fields)
+    assert {"profile", "quality", "sections", "others", "cropped"} <= named <= known
+
+
+def test_every_fact_of_another_format_that_the_page_shows_exists(client: httpx.Client) -> None:
+    named = set(re.findall(r"\bneeds\.(\w+)", client.get("/").text))
+    assert {"size", "quality"} <= named <= set(FormatFacts.model_fields)
 
 
 def test_the_page_asks_for_no_map_of_a_lossless_file(client: httpx.Client, lossless_file: bytes) -> None:
@@ -65,6 +90,12 @@ def test_the_page_asks_for_no_map_of_a_lossless_file(client: httpx.Client, lossl
 def test_the_page_knows_the_problem_that_it_waits_for(client: httpx.Client) -> None:
     kinds = re.findall(r"urn:cwic:problem:[\w-]+", client.get("/").text)
     assert kinds == ["urn:cwic:problem:not-ready"]
+
+
+def test_every_kind_of_problem_that_the_page_explains_exists(client: httpx.Client) -> None:
+    explained = set(re.findall(r"""kind === "([\w-]+)\"""", client.get("/").text))
+    kinds = {each.slug for each in vars(problems).values() if isinstance(each, problems.Kind)}
+    assert {"limit", "queue-full"} <= explained <= kinds
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/healthz", "/readyz", "/models", "/openapi.json"])

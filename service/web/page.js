@@ -1,0 +1,261 @@
+"use strict";
+// The page: what is chosen, what is being done for it, and what is shown of it.
+
+const $ = (id) => document.getElementById(id);
+const scrolls = [...document.querySelectorAll(".scroll")]; // the panes, which scroll together
+const TUNES = { visual: "the eye", psnr: "the numbers (PSNR)" };
+const urls = {};
+let models = [], picture = null, running = null, timer = 0, paired = false;
+let again = null; // what to do once there is a key, or another try is asked for
+
+function show(ids, blob, attribute = "src") {
+  const name = ids.join();
+  if (urls[name]) URL.revokeObjectURL(urls[name]);
+  urls[name] = URL.createObjectURL(blob);
+  for (const id of ids) $(id)[attribute] = urls[name];
+}
+
+function fact(id, text, more = "") {
+  $(id).textContent = text;
+  $(`${id}-more`).textContent = more;
+}
+
+/* The line of status. `said` is a live region: it is written only where it changes, so that it is read out once. */
+function say(said, { numbers = "", share = null } = {}) {
+  if ($("said").textContent !== said) $("said").textContent = said;
+  $("numbers").textContent = numbers;
+  if (share === null) $("done").removeAttribute("value");
+  else $("done").value = share;
+}
+
+function tell(mine) { // what the requests of a piece of work tell, as long as it is the newest one
+  return (state) => {
+    if (running !== mine) return;
+    const words = wordsOf(state);
+    say(words.said, words);
+  };
+}
+
+function showProblem(problem) {
+  const { title, reason, folded, passing } = explained(problem instanceof Problem ? problem
+    : new Problem({ title: "This page has failed", detail: `${problem.message}` }));
+  say("");
+  $("problem-title").textContent = title;
+  $("problem-reason").textContent = reason;
+  $("problem-folded").textContent = folded;
+  $("problem-again").hidden = !passing;
+  $("problem-more").hidden = !folded;
+  $("problem-more").open = false;
+  $("problem").hidden = false;
+}
+
+function askForKey(said = "") {
+  $("key-form").hidden = false;
+  $("key-open").setAttribute("aria-expanded", "true");
+  $("key-said").textContent = said;
+  $("key-forget").hidden = !key;
+  $("key").value = "";
+  $("key").focus();
+}
+
+function missKey() {
+  say(key ? "The server does not know this key." : "This server asks for a key.");
+  askForKey("You get one from those who run this server.");
+}
+
+function closeKey() {
+  $("key-form").hidden = true;
+  $("key-open").setAttribute("aria-expanded", "false");
+}
+
+/* Do a piece of work, the only one: an earlier one is given up. `work` takes a signal and what `ask` tells to. */
+async function run(work, { retry, failed = () => {} }) {
+  running?.abort();
+  const mine = running = new AbortController();
+  again = null;
+  $("problem").hidden = true;
+  $("busy").hidden = $("cancel").hidden = false;
+  try {
+    await work(mine.signal, tell(mine));
+  } catch (error) {
+    if (running !== mine || mine.signal.aborted) return;
+    failed();
+    again = retry;
+    if (error instanceof Problem && error.status === 401) missKey();
+    else showProblem(error);
+  } finally {
+    if (running === mine) settle();
+  }
+}
+
+function settle() {
+  $("result").classList.remove("busy");
+  $("compare").disabled = false;
+  $("busy").hidden = $("cancel").hidden = true;
+  $("numbers").textContent = "";
+}
+
+function clear() { // an old result next to a new name or error would mislead
+  $("result").hidden = $("compared").hidden = true;
+}
+
+function arrange() {
+  const side = paired && document.querySelector("input[name=view]:checked").value === "side";
+  const actual = $("actual").checked, overlay = $("overlay").checked && !$("overlay").parentElement.hidden;
+  $("result").classList.toggle("side", side);
+  $("result").classList.toggle("actual", actual);
+  $("result").classList.toggle("fit", !actual);
+  for (const each of document.querySelectorAll(".pair")) each.hidden = !paired;
+  for (const each of scrolls) each.tabIndex = actual ? 0 : -1;
+  $("left").hidden = !side;
+  $("front").hidden = $("handle").hidden = $("tag").hidden = side || !paired;
+  $("map").hidden = $("legend").hidden = !overlay;
+}
+
+function split(percent) {
+  const value = Math.round(Math.min(100, Math.max(0, percent)));
+  $("sheet").style.setProperty("--split", `${value}%`);
+  $("handle").setAttribute("aria-valuenow", value);
+  $("handle").setAttribute("aria-valuetext", `${value} % original, ${100 - value} % compressed`);
+}
+
+function showModel() { // where it has one rate, there is none to choose; where it has one tune, neither
+  const model = models.find((each) => each.name === $("model").value);
+  const fixed = model?.fixed_rate ?? false, tunes = model?.tunes ?? [], chosen = $("tune").value;
+  $("quality").disabled = fixed;
+  $("shown").textContent = fixed ? "this model has one rate" : $("quality").value;
+  $("tunes").hidden = tunes.length < 2;
+  if ([...$("tune").options].map((each) => each.value).join() === tunes.join()) return;
+  $("tune").replaceChildren(...tunes.map((each) => new Option(TUNES[each] ?? each, each)));
+  if (tunes.includes(chosen)) $("tune").value = chosen;
+}
+
+async function listModels(signal, tell) {
+  if (models.length) return;
+  const answer = await (await ask("models", { signal, tell })).json();
+  if (models.length) return; // asked twice, while the server was loading
+  models = answer.models;
+  $("model").replaceChildren(...models.map((each) => new Option(each.name)));
+  $("models").hidden = models.length < 2;
+  showModel();
+}
+
+function query() { // of what is chosen
+  const parameters = [
+    ...($("quality").disabled ? [] : [`quality=${$("quality").value}`]),
+    ...($("tunes").hidden ? [] : [`tune=${$("tune").value}`]),
+    ...(models.length > 1 ? [`model=${encodeURIComponent($("model").value)}`] : []),
+  ].join("&");
+  return parameters && `?${parameters}`;
+}
+
+function commandLine(path, from, to) {
+  const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+  const secret = key ? ' -H "X-API-Key: $KEY"' : "";
+  return `curl --fail-with-body${secret} --data-binary @${quoted(from)} ${quoted(new URL(path, document.baseURI).href)} -o ${quoted(to)}`;
+}
+
+function work() {
+  clearTimeout(timer); // the change that it waits for is in this work already
+  if (!picture) return;
+  $("result").classList.add("busy");
+  $("compare").disabled = $("compared").hidden = true;
+  run((signal, tell) => roundTrip(picture, signal, tell), { retry: work, failed: clear });
+}
+
+async function roundTrip(source, signal, tell) {
+  const stem = source.name.replace(/\.[^.]*$/, "") || "picture", started = performance.now();
+  const magic = await source.slice(0, 4).text().catch(() => { // a folder, or a file that has changed
+    throw new Problem({ title: "This file cannot be read", detail: "Choose it again, or another one." });
+  });
+  const packed = magic === "CWIC"; // such a file has a quality of its own
+  signal.throwIfAborted();
+  $("choices").hidden = packed;
+  say("Asking the server\u2026");
+  await listModels(signal, tell);
+  const asked = query();
+  let file = source, notes = "", encoding = 0;
+  if (!packed) {
+    say("Compressing\u2026");
+    const answer = await post(`compress${asked}`, source, { signal, tell });
+    file = await answer.blob();
+    notes = answer.headers.get("X-CWIC-Notes") ?? "";
+    encoding = took(answer);
+  }
+  const facts = await (await post("inspect", file, { signal, tell })).json();
+  say(packed ? "Decompressing\u2026" : `Compressed to ${bytes(file.size)}; decompressing\u2026`);
+  const unpacked = await post("decompress?format=png", file, { signal, tell });
+  const decoded = await unpacked.blob(), decoding = took(unpacked);
+  const mapped = facts.profile !== "lossless"; // a picture kept as it was has no map
+  const map = mapped && await (await post("importance-map", file, { signal, tell })).blob();
+  say("Measuring\u2026");
+  const first = !packed && await createImageBitmap(source).then((bitmap) => { bitmap.close(); return true; }, () => false);
+  const quality = first && facts.channels === 3 ? await psnr(source, decoded, signal).catch(() => null) : null;
+  if (map) await drawMap(map, $("map"));
+  signal.throwIfAborted();
+
+  paired = first;
+  if (first) show(["original", "front"], source);
+  show(["decoded"], decoded);
+  show(["download"], file, "href");
+  show(["png"], decoded, "href");
+  $("download").download = `${stem}.cwic`;
+  $("png").download = `${stem}-decoded.png`;
+  for (const each of document.querySelectorAll(".mapped")) each.hidden = !map;
+  for (const id of ["before", "ratio", "psnr"]) $(id).parentElement.hidden = packed;
+  showFacts({ facts, source, file, packed, first, quality, encoding, decoding });
+  $("curl").textContent = (packed ? "" : `${commandLine(`compress${asked}`, source.name, `${stem}.cwic`)}\n`)
+    + commandLine("decompress?format=png", packed ? source.name : `${stem}.cwic`, `${stem}-decoded.png`);
+  $("result").style.setProperty("--aspect", facts.width / facts.height);
+  arrange();
+  $("result").hidden = false;
+  $("download").hidden = $("comparison").hidden = packed;
+  say(`Done in ${seconds(performance.now() - started)}` + (notes ? `; changed while reading: ${notes}` : ""));
+}
+
+function showFacts({ facts, source, file, packed, first, quality, encoding, decoding }) {
+  const pixels = facts.width * facts.height;
+  fact("before", bytes(source.size), `${(8 * source.size / pixels).toFixed(2)} bits per pixel`);
+  fact("after", bytes(file.size), `${facts.bpp.toFixed(3)} bits per pixel` + (packed && facts.quality !== null ? `, quality ${facts.quality}` : ""));
+  fact("ratio", `${(source.size / file.size).toFixed(1)} : 1`, `${(3 * pixels / file.size).toFixed(0)} : 1 from raw pixels`);
+  if (quality === null) fact("psnr", "\u2013", first ? "not comparable" : "the browser cannot read it");
+  else fact("psnr", quality === Infinity ? "\u221e" : `${quality.toFixed(2)} dB`, quality === Infinity ? "identical" : "over R, G and B");
+  fact("size", `${facts.width} \u00d7 ${facts.height}`, megapixels(pixels));
+  fact("time", seconds(encoding + decoding), packed ? "to decompress" : `${seconds(encoding)} in, ${seconds(decoding)} out`);
+  const sections = facts.sections.map((each) => `${each.name} ${bytes(each.length)}`);
+  const inner = facts.sections.reduce((sum, each) => sum + each.length, 0);
+  $("sections").textContent = `In the file: ${[...sections, `framing ${bytes(facts.size - inner)}`].join(", ")}.`;
+}
+
+function compare() {
+  const source = picture, tune = $("tunes").hidden ? "" : $("tune").value;
+  $("compared").hidden = true;
+  run(async (signal, tell) => {
+    say("Comparing\u2026 this takes longer than compressing.");
+    const facts = await (await post(`compare${query()}`, source, { signal, tell })).json();
+    showComparison(facts, tune);
+    say("Compared.");
+  }, { retry: compare });
+}
+
+function take(file) {
+  if (!file) return;
+  picture = file;
+  $("sample").hidden = true;
+  clear();
+  $("drop").classList.add("taken");
+  $("name").textContent = file.name;
+  $("hint").textContent = `${bytes(file.size)}; drop, paste or choose another`;
+  work();
+}
+
+async function start() { // the models, so that they can be chosen; most problems are told with the first picture
+  try {
+    await listModels(undefined, (state) => { if (!picture && state.state === "loading") say(wordsOf(state).said); });
+    if (!picture) say("");
+  } catch (error) {
+    if (picture || error.status !== 401) return;
+    again = start;
+    missKey();
+  }
+}

@@ -1,0 +1,52 @@
+"use strict";
+// Pixels: what two pictures differ by, and an importance map in colours.
+
+const STRIP = 1 << 20; // pixels compared at once
+const HEAT = ["000004", "420a68", "932667", "dd513a", "fca50a", "fcffa4"]
+  .map((hex) => [0, 2, 4].map((at) => parseInt(hex.slice(at, at + 2), 16)));
+
+async function psnr(one, other, signal) { // of two blobs; null where that says nothing
+  const [a, b] = await Promise.all([createImageBitmap(one), createImageBitmap(other)]);
+  try {
+    if (a.width !== b.width || a.height !== b.height) return null;
+    const { width } = a, rows = Math.max(1, Math.floor(STRIP / width));
+    const [first, second] = [0, 1].map(() => {
+      const canvas = Object.assign(document.createElement("canvas"), { width, height: rows });
+      return canvas.getContext("2d", { willReadFrequently: true });
+    });
+    let sum = 0;
+    for (let top = 0; top < a.height; top += rows) {
+      const count = Math.min(rows, a.height - top);
+      const [x, y] = [[first, a], [second, b]].map(([context, bitmap]) => {
+        context.drawImage(bitmap, 0, top, width, count, 0, 0, width, count);
+        return context.getImageData(0, 0, width, count).data;
+      });
+      for (let i = 0; i < x.length; i += 4) {
+        const red = x[i] - y[i], green = x[i + 1] - y[i + 1], blue = x[i + 2] - y[i + 2];
+        sum += red * red + green * green + blue * blue;
+      }
+      await pause(0, signal); // lets the page answer meanwhile
+    }
+    return 10 * Math.log10(255 ** 2 * 3 * width * a.height / sum);
+  } finally {
+    a.close();
+    b.close();
+  }
+}
+
+async function drawMap(blob, canvas) { // a grey map as colours from dark to bright
+  const grey = await createImageBitmap(blob);
+  const scale = Math.min(1, 2048 / Math.max(grey.width, grey.height));
+  canvas.width = Math.max(1, Math.round(grey.width * scale));
+  canvas.height = Math.max(1, Math.round(grey.height * scale));
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.imageSmoothingEnabled = false;
+  context.drawImage(grey, 0, 0, canvas.width, canvas.height);
+  grey.close();
+  const pixels = context.getImageData(0, 0, canvas.width, canvas.height), { data } = pixels;
+  for (let i = 0; i < data.length; i += 4) {
+    const at = data[i] / 255 * (HEAT.length - 1), low = Math.min(HEAT.length - 2, Math.floor(at));
+    for (let c = 0; c < 3; c++) data[i + c] = HEAT[low][c] + (at - low) * (HEAT[low + 1][c] - HEAT[low][c]);
+  }
+  context.putImageData(pixels, 0, 0);
+}
