@@ -62,7 +62,7 @@ class RateLimit:
         self._buckets: dict[bytes | str, tuple[float, float]] = {}
 
     def __call__(self, request: Request) -> None:
-        """Raise ProblemError (429) where the client's bucket is empty; open addresses and progress are not counted."""
+        """Raise ProblemError (429) where the bucket is empty; open addresses and progress are not counted."""
         path = request.scope["path"]
         if path in OPEN or path.startswith(_PROGRESS):
             return
