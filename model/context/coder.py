@@ -33,6 +33,8 @@ from model.entropy.tables import FRACTIONS, SymbolTables
 from model.types import Check
 
 _PIXELS_AT_ONCE = 4 * 2**20  # of the tiles that are walked together: some 100 MiB for each megapixel
+_SMALL = 2**18  # pixels: so many of smaller tiles are walked together on a CPU, to share what each pass costs
+_MOST = 64  # tiles
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -196,8 +198,12 @@ class SymbolCoder:
         return codes
 
     def parallel(self, pixels: int) -> int:
-        """How many tiles of so many pixels are coded at the same time at best: memory bounds it, and threads."""
-        return max(1, min(self._threads, _PIXELS_AT_ONCE // pixels))
+        """How many tiles of so many pixels are coded at the same time at best.
+
+        Memory bounds it; on a CPU also its threads, but small tiles gain on one thread already.
+        """
+        useful = max(self._threads, _SMALL // pixels) if self.device.type == "cpu" else _MOST
+        return max(1, min(useful, _MOST, _PIXELS_AT_ONCE // pixels))
 
     def kept_codes(self, levels: Tensor) -> int:
         """How many codes maps keep."""
@@ -328,8 +334,9 @@ class SymbolCoder:
                     values=None if wanted is None else wanted[own][here],
                 )
 
-        if len(coders) == 1:
-            code(0)
+        if len(coders) == 1 or self._threads == 1:
+            for index in range(len(coders)):
+                code(index)
         else:
             list(self._workers().map(code, range(len(coders))))
         return torch.from_numpy(symbols).to(self.device)
