@@ -18,6 +18,7 @@ from service.jobs.errors import (
     DeadError,
     DeadlineError,
     DrainedError,
+    JobError,
     NotReadyError,
     StalledError,
 )
@@ -76,6 +77,8 @@ class Engine(Observer):
         self._begun = time.monotonic()
         self.draining = False
         self._tickets: dict[str, Ticket] = {}
+        self._loop: asyncio.AbstractEventLoop
+        self._over: asyncio.Future[None]  # once the jobs that are left are ended
         metrics.watch(
             queue_depth=lambda: self.admission.depth,
             queue_size=self.admission.max_requests,
@@ -91,6 +94,8 @@ class Engine(Observer):
         `on_failure` is told, on the event loop, why that failed, or that a worker has died.
         """
         self._begun = time.monotonic()
+        self._loop = asyncio.get_running_loop()
+        self._over = self._loop.create_future()
         self._loading = asyncio.create_task(self._start(on_failure))
 
     async def stop(self) -> None:
@@ -106,7 +111,8 @@ class Engine(Observer):
         self.draining = True
 
     def end_all(self) -> None:
-        """End the jobs that are left, each with DrainedError."""
+        """End the jobs that are left, each with DrainedError; may be called from any thread."""
+        self._loop.call_soon_threadsafe(self._over.cancel)
         if self._pipeline is not None:
             self._pipeline.abandon_all(DrainedError())
 
@@ -196,13 +202,17 @@ class Engine(Observer):
         assert self._pipeline is not None
         future = asyncio.wrap_future(job.future)
         left = asyncio.ensure_future(gone())
-        both: set[asyncio.Future[Any]] = {future, left}
-        reason: AbandonedError | DeadlineError = AbandonedError()
+        awaited: set[asyncio.Future[Any]] = {future, left, self._over}
+        reason: JobError = AbandonedError()
         try:
-            await asyncio.wait(both, timeout=max(0, deadline - time.monotonic()), return_when=FIRST_COMPLETED)
+            await asyncio.wait(
+                awaited, timeout=max(0, deadline - time.monotonic()), return_when=FIRST_COMPLETED
+            )
             if future.done():
                 return future.result()
-            if not left.done():
+            if self._over.done():
+                reason = DrainedError()
+            elif not left.done():
                 reason = DeadlineError(self.settings.request_timeout)
             raise reason
         finally:

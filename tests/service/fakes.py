@@ -4,6 +4,7 @@ import io
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -16,6 +17,7 @@ from model.protocol import DEFAULT_DECODE_OPTIONS, DEFAULT_ENCODE_OPTIONS
 from model.steps import Work
 from model.types import ModelInfo, Pixels
 from tests.containers import ReadsContainers
+from tests.effort import wait_until
 
 LAST_GROUP = b"last group"
 
@@ -119,6 +121,23 @@ class FakeCodec(ReadsContainers):
         if options.quality is not None:
             raise ParameterError(f"{self.name} has one rate")
         return 0
+
+
+@dataclass(frozen=True)
+class WaitsFor:
+    """A codec's hook that holds pictures back until a file is there, in whatever process it runs.
+
+    Attributes:
+        path: of the file.
+        height: of the pictures that are held back; the warm-up's has another one.
+    """
+
+    path: str
+    height: int = 16
+
+    def __call__(self, array: Pixels) -> None:
+        if array.shape[0] == self.height:
+            wait_until(Path(self.path).exists)
 
 
 def picture_array(width: int = 24, height: int = 16) -> Pixels:

@@ -1,14 +1,11 @@
 """`cwic-serve` as a process: its settings, its exit statuses, its signals, what it imports and when."""
 
-import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -27,19 +24,9 @@ from service.app import create_app
 from service.settings import Settings
 from tests.effort import PATIENCE, wait_until
 from tests.service.fakes import FakeCodec, png
+from tests.service.program import ROOT, SERVE, environment, process
 from tests.service.raw import HEAD, announced, connections, until_closed
 from tests.service.server import metric, running
-
-ROOT = Path(__file__).parents[2]
-
-# The real program around a codec that needs no checkpoint.
-SERVE = "import sys; from tests.service.fakes import FakeCodec; from service.__main__ import main; "
-SERVE += "sys.exit(main(sys.argv[1:], load=lambda _: [{codec}]))"
-
-
-def environment(**variables: str) -> dict[str, str]:
-    """This process's environment, with the tests' helpers importable."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), **variables}
 
 
 def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -53,30 +40,6 @@ def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         timeout=PATIENCE,
         check=False,
     )
-
-
-@contextmanager
-def process(
-    log: Path, *options: str, codec: str = "FakeCodec()", prefix: str = ""
-) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """A server process on a free port, and its address; its log goes to the file. `prefix` is run before it."""
-    with (
-        log.open("wb") as file,
-        subprocess.Popen(  # noqa: S603 - our own interpreter
-            [sys.executable, "-c", prefix + SERVE.format(codec=codec), "--port", "0", *options],
-            env=environment(),
-            cwd=ROOT,
-            stderr=file,
-        ) as server,
-    ):
-        try:
-            marker = "Uvicorn running on "
-            wait_until(lambda: marker in log.read_text() or server.poll() is not None)
-            assert server.poll() is None, log.read_text()
-            address = log.read_text().partition(marker)[2].split()[0]
-            yield server, address
-        finally:
-            server.kill()
 
 
 def test_the_command_line_and_settings_import_neither_torch_nor_numpy() -> None:

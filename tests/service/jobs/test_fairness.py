@@ -1,0 +1,167 @@
+"""Who is answered before whom, over a real server with one worker: order and counts, never seconds."""
+
+import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from model.options import EncodeOptions
+from model.protocol import DEFAULT_ENCODE_OPTIONS
+from model.steps import Work
+from model.types import Pixels
+from service.app import create_app
+from service.settings import Settings
+from tests.effort import PATIENCE, wait_until
+from tests.service.fakes import FakeCodec, picture_array, png
+from tests.service.jobs.work import Picture, Tile
+from tests.service.server import metric, running, serving
+
+SMALL, LARGE = (24, 16), (96, 90)
+TILES = 6
+
+
+class InTiles(FakeCodec):
+    """Codes a picture in six tiles, one after the other, or a small one at once; tells in which order.
+
+    The tiles of the large one wait for the test.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        object.__setattr__(self, "order", [])
+        object.__setattr__(self, "go_on", threading.Semaphore(0))
+        object.__setattr__(self, "begun", threading.Event())
+
+    order: list[str]
+    go_on: threading.Semaphore
+    begun: threading.Event
+
+    def encoding(self, array: Pixels, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS) -> Work[bytes]:
+        if array.shape[:2] == (LARGE[1], LARGE[0]):
+            yield [Tile(Picture("large", self._tile, most=1), 0) for _ in range(TILES)]
+        elif array.shape[:2] == (SMALL[1], SMALL[0]):
+            self.order.append("small")
+        return (yield from super().encoding(array, options))
+
+    def _tile(self, _: list[str]) -> None:
+        self.begun.set()
+        assert self.go_on.acquire(timeout=PATIENCE)
+        self.order.append("tile")
+
+
+def compress(client: httpx.Client, size: tuple[int, int]) -> httpx.Response:
+    return client.post("/compress", content=png(picture_array(*size)))
+
+
+def test_a_small_picture_is_done_between_two_tiles_of_a_large_one() -> None:
+    codec = InTiles()
+    with serving(codec) as client, ThreadPoolExecutor(2) as pool:
+        large = pool.submit(compress, client, LARGE)
+        assert codec.begun.wait(PATIENCE)
+        small = pool.submit(compress, client, SMALL)
+        wait_until(lambda: metric(client, "cwic_queue_depth") == 2)
+        codec.go_on.release()
+        assert small.result(PATIENCE).is_success
+        assert codec.order == ["tile", "small"]
+        codec.go_on.release(TILES - 1)
+        assert large.result(PATIENCE).is_success
+
+
+def test_headers_are_looked_at_while_the_worker_is_at_a_picture() -> None:
+    codec = InTiles()
+    file = codec.encode(picture_array())
+    with serving(codec) as client, ThreadPoolExecutor(1) as pool:
+        large = pool.submit(compress, client, LARGE)
+        assert codec.begun.wait(PATIENCE)
+        for _ in range(20):
+            assert client.post("/inspect", content=file).json()["width"] == 24
+        assert not large.done()
+        codec.go_on.release(TILES)
+        assert large.result(PATIENCE).is_success
+
+
+def test_the_progress_of_a_request_is_told_by_its_id_while_it_lasts() -> None:
+    codec = InTiles()
+    with serving(codec) as client, ThreadPoolExecutor(3) as pool:
+        assert client.get("/progress/first").status_code == 404
+        first = pool.submit(
+            client.post, "/compress", content=png(picture_array(*LARGE)), headers={"X-Request-ID": "first"}
+        )
+        assert codec.begun.wait(PATIENCE)
+        assert client.get("/progress/first").json()["state"] == "working"
+        others = []
+        for name in ("second", "third"):
+            others.append(
+                pool.submit(
+                    client.post,
+                    "/compress",
+                    content=png(picture_array(*LARGE)),
+                    headers={"X-Request-ID": name},
+                )
+            )
+            wait_until(lambda: metric(client, "cwic_queue_depth") == 1 + len(others))
+        third = client.get("/progress/third").json()
+        assert (third["state"], third["ahead"]) == ("waiting", 1)
+        assert third["seconds_left"] > 0
+        codec.go_on.release(3 * TILES)
+        assert all(each.result(PATIENCE).is_success for each in (first, *others))
+        wait_until(lambda: client.get("/progress/third").status_code == 404)
+
+
+def test_pixels_in_work_are_bounded_exactly() -> None:
+    codec = InTiles()
+    pixels = LARGE[0] * LARGE[1] + SMALL[0] * SMALL[1]
+    with serving(codec, queue_max_pixels=pixels) as client, ThreadPoolExecutor(2) as pool:
+        large = pool.submit(compress, client, LARGE)
+        assert codec.begun.wait(PATIENCE)
+        refused = compress(client, (SMALL[0] + 1, SMALL[1]))
+        assert refused.status_code == 429
+        assert refused.json()["limit"] == pixels
+        assert int(refused.headers["Retry-After"]) >= 1
+        small = pool.submit(compress, client, SMALL)
+        codec.go_on.release(TILES)
+        assert small.result(PATIENCE).is_success
+        assert large.result(PATIENCE).is_success
+
+
+def test_what_cannot_be_done_in_time_is_refused_on_arrival_and_not_begun() -> None:
+    codec = InTiles()
+    settings = Settings(workers=1)
+    app = create_app(settings, load=lambda _: [codec])
+    with running(app) as client, ThreadPoolExecutor(1) as pool:
+        wait_until(lambda: client.get("/readyz").is_success)
+        large = pool.submit(compress, client, LARGE)
+        assert codec.begun.wait(PATIENCE)
+        slow = app.state.engine.admission.admit("Compress fake", pixels=1, deadline=math.inf)
+        slow.spent = settings.request_timeout  # as if a pixel had taken so long
+        app.state.engine.admission.release(slow, finished=True)
+        refused = compress(client, SMALL)
+        assert refused.status_code == 429
+        assert "CWIC_REQUEST_TIMEOUT" in refused.json()["detail"]
+        codec.go_on.release(TILES)
+        assert large.result(PATIENCE).is_success
+        assert "small" not in codec.order
+
+
+@pytest.mark.parametrize("path", ["/compress", "/importance-map"])
+def test_no_memory_is_503_with_a_time_to_come_back_and_the_next_request_is_served(path: str) -> None:
+    failing = [True]
+
+    def full(array: Pixels) -> None:
+        if array.shape[0] == SMALL[1] and failing[0]:
+            raise MemoryError
+
+    class Full(FakeCodec):
+        def mapping(self, source, options=DEFAULT_ENCODE_OPTIONS):  # type: ignore[no-untyped-def]
+            full(source)
+            return (yield from super().mapping(source, options))
+
+    with serving(Full(on_encode=full)) as client:
+        answer = client.post(path, content=png())
+        assert (answer.status_code, answer.json()["type"]) == (503, "urn:cwic:problem:out-of-memory")
+        assert int(answer.headers["Retry-After"]) >= 1
+        assert metric(client, 'cwic_oom_total{action="refused"}') == 1
+        failing[0] = False
+        assert client.post(path, content=png()).is_success

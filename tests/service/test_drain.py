@@ -1,0 +1,85 @@
+"""The end of a process, in steps, with requests in work: nobody is left without an answer."""
+
+import signal
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import Popen
+
+import httpx
+import pytest
+
+from tests.effort import PATIENCE, wait_until
+from tests.service.fakes import png
+from tests.service.program import process
+
+
+@contextmanager
+def in_work(
+    tmp_path: Path, count: int, *options: str
+) -> Iterator[tuple[Popen[bytes], str, list[Future[httpx.Response]], Path]]:
+    """A process with so many requests in work, which are held until a file is made."""
+    file = tmp_path / "go"
+    held = f"FakeCodec(on_encode=WaitsFor({str(file)!r}))"
+    with (
+        ThreadPoolExecutor(count) as pool,
+        process(tmp_path / "log", *options, codec=held) as (server, address),
+    ):
+        wait_until(lambda: httpx.get(f"{address}/readyz", timeout=PATIENCE).is_success)
+        futures = [
+            pool.submit(httpx.post, f"{address}/compress", content=png(), timeout=PATIENCE)
+            for _ in range(count)
+        ]
+        try:
+            wait_until(lambda: depth(address) == count)
+            yield server, address, futures, file
+        finally:
+            file.touch()
+
+
+def depth(address: str) -> int:
+    return int(httpx.get(f"{address}/healthz", timeout=PATIENCE).json()["queue_depth"])
+
+
+def closed(address: str) -> bool:
+    try:
+        httpx.get(f"{address}/livez", timeout=PATIENCE)
+    except httpx.TransportError:
+        return True
+    return False
+
+
+def test_first_it_is_not_ready_and_takes_work_then_it_takes_none_and_finishes_what_it_has(
+    tmp_path: Path,
+) -> None:
+    with in_work(tmp_path, 5, "--drain-delay", "2") as (server, address, futures, go):
+        server.send_signal(signal.SIGTERM)
+        wait_until(lambda: httpx.get(f"{address}/readyz", timeout=PATIENCE).status_code == 503)
+        answer = httpx.get(f"{address}/readyz", timeout=PATIENCE)
+        assert answer.json()["type"] == "urn:cwic:problem:draining"
+        assert int(answer.headers["Retry-After"]) >= 1
+        assert httpx.get(f"{address}/livez", timeout=PATIENCE).is_success
+        assert httpx.post(f"{address}/inspect", content=b"CWIC", timeout=PATIENCE).status_code == 422
+        wait_until(lambda: closed(address))
+        go.touch()
+        assert [each.result(PATIENCE).status_code for each in futures] == [200] * 5
+        server.wait(PATIENCE)
+
+
+@pytest.mark.parametrize("count", [1, 6])
+def test_what_does_not_finish_in_time_is_ended_with_a_problem(tmp_path: Path, count: int) -> None:
+    with in_work(tmp_path, count, "--shutdown-timeout", "1", "--workers", "1") as (
+        server,
+        address,
+        futures,
+        _,
+    ):
+        server.send_signal(signal.SIGTERM)
+        wait_until(lambda: closed(address))
+        answers = [each.result(PATIENCE) for each in futures]  # also the one that a thread is at
+        assert {each.status_code for each in answers} == {503}
+        assert {each.json()["type"] for each in answers} == {"urn:cwic:problem:draining"}
+        assert all(each.json()["request_id"] == each.headers["X-Request-ID"] for each in answers)
+        server.wait(PATIENCE)
+    assert (tmp_path / "log").read_text().count("status=503") == count
