@@ -158,7 +158,7 @@ class Settings(BaseSettings):
         description="Bytes of the bodies of all requests at once, half of it for one client; above: 429.",
     )
     stall_timeout: Seconds = Field(
-        default=300, description="Seconds without a sign of life from the worker until `/livez` says 503."
+        default=300, description="Seconds without a sign of life from a worker until `/livez` says 503."
     )
     drain_delay: float = Field(
         default=0,
