@@ -230,6 +230,14 @@ class Status(BaseModel):
     status: Literal["ok"] = "ok"
 
 
+class Liveness(Status):
+    """The answer of `/livez`."""
+
+    oldest_work_seconds: float = Field(
+        description="Age of the oldest request that a worker has begun and that has not ended."
+    )
+
+
 class ProgressFacts(BaseModel):
     """How far a request is whose answer is still awaited."""
 

@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 
 from service.api import openapi, problems
 from service.api.problems import ProblemError
-from service.api.schemas import Health, ModelFacts, ModelList, ProgressFacts, Status
+from service.api.schemas import Health, Liveness, ModelFacts, ModelList, ProgressFacts, Status
 from service.jobs.engine import Engine
 from service.jobs.errors import JobError
 from service.version import version
@@ -38,9 +38,9 @@ def status_routes(engine: Engine) -> APIRouter:
         summary="Whether all workers show signs of life; if not, restart the service",
         responses=openapi.answers(problems.NOT_ALIVE),
     )
-    async def livez() -> Status:
+    async def livez() -> Liveness:
         engine.check_alive()
-        return Status()
+        return Liveness(oldest_work_seconds=round(engine.admission.oldest_work, 1))
 
     @router.get(
         "/readyz",
