@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from fastapi import Depends, FastAPI
+from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 
 from service.api import openapi, problems
@@ -119,10 +120,15 @@ def create_app(
     app.add_middleware(RequestContext, metrics=metrics, tracing=telemetry.tracing)
     app.add_middleware(SecurityHeaders, cross_origin=bool(settings.cors_origins))  # added last: the outermost
     problems.install(app, on_rejection=metrics.rejection)
-    app.include_router(codec_routes(engine))
+    work = codec_routes(engine)
+    app.include_router(work)
     app.include_router(status_routes(engine))
     app.include_router(page_routes())
     openapi.install(app)
+    metrics.expect(
+        work=[route.path for route in work.routes if isinstance(route, APIRoute)],
+        rejections=problems.rejections(),
+    )
     app.state.engine = engine
     return app
 
