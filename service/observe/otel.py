@@ -3,6 +3,8 @@
 The tracer belongs to the app: OpenTelemetry's global one is left alone, so that two apps in one process do not meet.
 """
 
+import logging
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +26,10 @@ from service.observe.telemetry import Asked, Telemetry
 from service.observe.tracing import Span, TraceContext, Tracing, inside
 from service.version import version
 
+LAST_WORDS = 5.0  # seconds for what is left at the end: containers are killed ten after the last answer
 _NAME = "cwic"
+
+logger = logging.getLogger("cwic.telemetry")
 
 
 class OtelTelemetry(Telemetry):
@@ -55,11 +60,20 @@ class OtelTelemetry(Telemetry):
             self._pusher.start(registry)
 
     def stop(self) -> None:
-        """See `Telemetry`."""
+        """See `Telemetry`. A receiver that does not answer is not waited for longer than `LAST_WORDS`."""
+        end = time.monotonic() + LAST_WORDS
+        ending = {}
         if self._provider is not None:
-            self._provider.shutdown()
+            ending["traces"] = self._provider.shutdown
         if self._pusher is not None:
-            self._pusher.stop()
+            ending["metrics"] = self._pusher.stop
+        threads = [threading.Thread(target=stop, name=name, daemon=True) for name, stop in ending.items()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(max(0.0, end - time.monotonic()))
+            if thread.is_alive():
+                logger.warning("The last %s could not be sent within %g s", thread.name, LAST_WORDS)
 
 
 class OtelTracing(Tracing):

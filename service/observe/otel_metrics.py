@@ -18,7 +18,6 @@ from prometheus_client.samples import Sample
 from service.version import version
 
 _CUMULATIVE = export.AggregationTemporality.CUMULATIVE
-_SHUTDOWN = 10.0  # seconds for the last export
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -40,10 +39,10 @@ class Pusher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Send a last time, and let the thread end."""
+        """Send a last time, and wait for that: as long as the exporter tries."""
         self._ended.set()
         if self._thread is not None:
-            self._thread.join(_SHUTDOWN)
+            self._thread.join()
         self._exporter.shutdown()
 
     def _main(self, registry: CollectorRegistry) -> None:

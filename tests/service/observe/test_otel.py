@@ -16,7 +16,7 @@ from model.types import Pixels
 from service.app import create_app
 from service.observe.telemetry import Telemetry, telemetry_of
 from service.settings import Settings
-from tests.effort import wait_until
+from tests.effort import PATIENCE, wait_until
 from tests.service.fakes import FakeCodec, png
 from tests.service.raw import connect, last_answer
 from tests.service.server import metric, running
@@ -33,6 +33,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor  # noqa: E402
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter  # noqa: E402
 
+from service.observe import otel  # noqa: E402
 from service.observe.otel import OtelTelemetry  # noqa: E402
 from service.observe.otel_metrics import converted  # noqa: E402
 
@@ -258,3 +259,20 @@ def test_a_receiver_gets_traces_and_metrics_by_the_standard_variables(
     assert requests[(("method", "POST"), ("route", "/compress"), ("status", "200"))] == scraped == 1
     assert metrics["cwic_http_request_duration_seconds"].histogram.data_points
     assert metrics["cwic_queue_depth"].gauge.data_points
+
+
+def test_a_receiver_that_never_answers_does_not_hold_up_the_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(otel, "LAST_WORDS", 0.2)
+    released = threading.Event()
+
+    class Silent(InMemorySpanExporter):  # type: ignore[misc] # OpenTelemetry's classes are not seen by mypy
+        def shutdown(self) -> None:
+            assert released.wait(PATIENCE)
+
+    telemetry = OtelTelemetry(processor=SimpleSpanProcessor(Silent()))
+    telemetry.stop()
+    assert not released.is_set()
+    assert "traces could not be sent within 0.2 s" in caplog.text
+    released.set()

@@ -1,12 +1,17 @@
 """When OpenTelemetry is asked for, and that nothing of it is needed or imported where it is not."""
 
+import json
 import logging
 import subprocess
 import sys
+from pathlib import Path
 
+import httpx
 import pytest
 
 from service.observe.telemetry import Asked, Telemetry, telemetry_of
+from tests.effort import PATIENCE, wait_until
+from tests.service.test_main import process
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
 
@@ -73,6 +78,19 @@ def test_asked_for_and_not_installed_is_a_warning_that_names_the_extra(
     assert record.levelno == logging.WARNING
     assert "OTEL_EXPORTER_OTLP_ENDPOINT" in record.getMessage()
     assert "pip install 'cwic[otel]'" in record.getMessage()
+
+
+def test_the_program_starts_without_the_extra_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    missing = "import sys; sys.modules['opentelemetry.sdk'] = None; "
+    log = tmp_path / "log"
+    with process(log, "--log-format", "json", prefix=missing) as (_, address):
+        wait_until(lambda: httpx.get(f"{address}/readyz", timeout=PATIENCE).is_success)
+    [line] = [json.loads(each) for each in log.read_text().splitlines() if "cwic.telemetry" in each]
+    assert line["level"] == "warning"
+    assert "cwic[otel]" in line["message"]
 
 
 def test_nothing_of_it_is_imported_where_nothing_asks_for_it() -> None:
