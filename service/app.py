@@ -15,7 +15,7 @@ from service.api.auth import Authentication, RateLimit
 from service.api.body import BodyLimit
 from service.api.browsers import AllowedHosts, AllowedOrigins, SecurityHeaders, cors_options, hosts_of
 from service.api.codec_routes import codec_routes
-from service.api.connections import Connections
+from service.api.connections import CUTS, Connections
 from service.api.guard import Check, Guard
 from service.api.query import refuse_repeats
 from service.api.status_routes import status_routes
@@ -128,6 +128,7 @@ def create_app(
     metrics.expect(
         work=[route.path for route in work.routes if isinstance(route, APIRoute)],
         rejections=problems.rejections(),
+        cuts=CUTS,
     )
     app.state.engine = engine
     return app

@@ -161,12 +161,13 @@ class Metrics:
         )
         held.set_function(body_bytes)
 
-    def expect(self, *, work: Iterable[str], rejections: Iterable[str]) -> None:
+    def expect(self, *, work: Iterable[str], rejections: Iterable[str], cuts: Iterable[str]) -> None:
         """Begin series at 0, so that the first time counts as a rise, which a series that begins at 1 does not show.
 
         Args:
             work: routes of POST.
             rejections: reasons for which work is turned away.
+            cuts: reasons for which connections are refused or ended.
         """
         for route in work:
             for status in (200, *FAILURES):
@@ -176,6 +177,8 @@ class Metrics:
             self.sent.labels(route)
         for reason in rejections:
             self.rejected.labels(reason)
+        for reason in cuts:
+            self.refused.labels(reason)
 
     def models_loaded(self, infos: Iterable[ModelInfo], *, ops: Iterable[str] = ()) -> None:
         """Name the models that are served, and the operations that they do."""

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from model.types import Pixels
 from service.api import problems
+from service.api.connections import CUTS
 from service.api.framing import MAX_HEADER
 from service.jobs.memory import cuda_memory
 from service.observe.answered import OTHER, UNMATCHED
@@ -135,6 +136,8 @@ def test_labels_take_values_of_closed_sets_only(client: httpx.Client) -> None:
             for name, value in sample.labels.items():
                 told[name].add(value)
     told.pop("le")
+    cuts = {dict(labels)["reason"] for labels in samples(client, "cwic_connections_refused_total")}
+    assert cuts == set(CUTS)
     assert {name: values - allowed[name] for name, values in told.items()} == {name: set() for name in told}
 
 
@@ -162,6 +165,7 @@ def test_what_alerts_ask_for_is_there_before_anything_happens() -> None:
         'cwic_oom_total{action="halved"} 0.0',
         "cwic_abandoned_cpu_seconds_total 0.0",
         'cwic_rejected_total{reason="queue-full"} 0.0',
+        'cwic_connections_refused_total{reason="displaced"} 0.0',
         'cwic_operations_total{model="fake",op="compress"} 0.0',
         'cwic_http_request_duration_seconds_count{method="POST",route="/compress"} 0.0',
         'cwic_cuda_memory_bytes{kind="allocated"} 0.0',
