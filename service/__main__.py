@@ -72,6 +72,7 @@ def _serve(settings: Settings, load: "Load | None") -> int:
     from service.api.connections import Connections
     from service.app import create_app
     from service.jobs.models import load_codecs
+    from service.observe.telemetry import telemetry_of
     from service.server import Server, raise_file_limit
 
     failures: list[Exception] = []
@@ -82,7 +83,13 @@ def _serve(settings: Settings, load: "Load | None") -> int:
 
     connections = Connections(settings, open_files=raise_file_limit())
     try:
-        app = create_app(settings, load=load or load_codecs, on_failure=stop, connections=connections)
+        app = create_app(
+            settings,
+            load=load or load_codecs,
+            on_failure=stop,
+            connections=connections,
+            telemetry=telemetry_of(os.environ),
+        )
     except KeysError as exc:
         return _fail(USAGE_ERROR, f"--api-keys-file (CWIC_API_KEYS_FILE): {exc}")
     if connections.capacity < settings.max_connections:

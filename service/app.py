@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from fastapi import Depends, FastAPI
+from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 
 from service.api import openapi, problems
@@ -14,7 +15,7 @@ from service.api.auth import Authentication, RateLimit
 from service.api.body import BodyLimit
 from service.api.browsers import AllowedHosts, AllowedOrigins, SecurityHeaders, cors_options, hosts_of
 from service.api.codec_routes import codec_routes
-from service.api.connections import Connections
+from service.api.connections import CUTS, Connections
 from service.api.guard import Check, Guard
 from service.api.query import refuse_repeats
 from service.api.status_routes import status_routes
@@ -24,6 +25,7 @@ from service.keys import KeyRing
 from service.observe.lag import watch_event_loop
 from service.observe.metrics import Metrics
 from service.observe.requests import RequestContext, UnforeseenErrors, account_refusal
+from service.observe.telemetry import Telemetry
 from service.settings import Settings
 from service.version import version
 from service.web.pages import page_routes
@@ -50,6 +52,7 @@ def create_app(
     load: Load = load_codecs,
     on_failure: Callable[[Exception], None] = _log_failure,
     connections: Connections | None = None,
+    telemetry: Telemetry | None = None,
 ) -> FastAPI:
     """The service as an ASGI app; independent of any other in the same process.
 
@@ -59,14 +62,16 @@ def create_app(
         on_failure: told, on the event loop, why the models could not be loaded, or that a worker has died;
             the app stays up but never gets ready, so its owner should end it.
         connections: what the server's connections share; a new one by default, kept as `app.state.connections`.
+        telemetry: what is sent of traces and metrics while the app runs; nothing by default.
 
     Raises KeysError where the file of API keys cannot be used.
     """
     keys = _keys(settings)
     metrics = Metrics()
+    telemetry = telemetry or Telemetry()
     if connections is None:
         connections = Connections(settings)
-    connections.on_refusal = partial(account_refusal, metrics)
+    connections.on_refusal = partial(account_refusal, metrics, telemetry.tracing)
     connections.on_cut = metrics.connection_refused
     metrics.watch_connections(count=connections.__len__, body_bytes=lambda: connections.bytes)
     engine = Engine(settings, metrics=metrics, load=load)
@@ -77,6 +82,7 @@ def create_app(
             logger.warning(
                 "Open to all on %s: CWIC_API_KEYS_FILE or CWIC_API_KEYS asks for keys", settings.host
             )
+        telemetry.start(metrics.registry)
         engine.start(on_failure=on_failure)
         lag = asyncio.create_task(watch_event_loop(metrics.event_loop_lag))
         try:
@@ -84,6 +90,7 @@ def create_app(
         finally:
             lag.cancel()
             await engine.stop()
+            await asyncio.to_thread(telemetry.stop)
 
     app = FastAPI(
         title="cwic",
@@ -95,6 +102,14 @@ def create_app(
         redirect_slashes=False,
         dependencies=[Depends(refuse_repeats)],
         generate_unique_id_function=lambda route: route.name,
+        # FastAPI's own would come beside ours and know nothing of stages, nor of what never reaches the app.
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "auto_configure": False,
+        },
     )
     app.state.connections = connections
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, min_rate=settings.min_body_rate)
@@ -102,13 +117,19 @@ def create_app(
     app.add_middleware(UnforeseenErrors)
     if settings.cors_origins:  # outside of all refusals, so that the page can read them
         app.add_middleware(CORSMiddleware, **cors_options(settings.cors_origins))
-    app.add_middleware(RequestContext, metrics=metrics)
+    app.add_middleware(RequestContext, metrics=metrics, tracing=telemetry.tracing)
     app.add_middleware(SecurityHeaders, cross_origin=bool(settings.cors_origins))  # added last: the outermost
     problems.install(app, on_rejection=metrics.rejection)
-    app.include_router(codec_routes(engine))
+    work = codec_routes(engine)
+    app.include_router(work)
     app.include_router(status_routes(engine))
     app.include_router(page_routes())
     openapi.install(app)
+    metrics.expect(
+        work=[route.path for route in work.routes if isinstance(route, APIRoute)],
+        rejections=problems.rejections(),
+        cuts=CUTS,
+    )
     app.state.engine = engine
     return app
 

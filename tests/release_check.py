@@ -2,8 +2,9 @@
 
 The clone has no environment; README's two commands make it. Then the wheel is installed outside of the tree and codes
 a photo there, the page is tried in a browser, the CPU image is built and run, Prometheus watches a service under
-load, and the default checkpoint is evaluated on a folder of pictures. Short versions of the load tests and the soak
-follow, and where Ray is installed, a cluster. Every step runs, whatever the others say; a summary ends the report.
+load, requests made from the OpenAPI document are answered as it says, and the default checkpoint is evaluated on a
+folder of pictures. Short versions of the load tests and the soak follow, and where Ray is installed, a cluster. Every
+step runs, whatever the others say; a summary ends the report.
 """
 
 import argparse
@@ -127,6 +128,13 @@ class Check:
         """Dashboard and alerts on live data."""
         return "; ".join(self.run("docker/check", "observe").splitlines())
 
+    def fuzz(self) -> str:
+        """Requests made from the OpenAPI document, answered as it says."""
+        folder = self.scratch / "schemathesis"
+        self.run(self.python, "-m", "pip", "install", "--quiet", "--target", folder, "schemathesis~=4.32")
+        lines = self.run(self.python, "-m", "tests.service.fuzz_openapi", "--schemathesis", folder)
+        return next(line.strip() for line in lines.splitlines() if " generated, " in line)
+
     def evaluate(self) -> str:
         """The default checkpoint's curve on the pictures."""
         folder = self.pictures
@@ -201,6 +209,7 @@ def main() -> int:
             check.page,
             check.image,
             check.observe,
+            check.fuzz,
             check.evaluate,
             check.overload,
             check.trickle,

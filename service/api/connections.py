@@ -17,6 +17,16 @@ RESERVED_FILES = (
 )
 TURNED_AWAY = 64  # connections above the limit that may stay until their client has read why
 RETRY_AFTER = {"Retry-After": "5"}
+DISPLACED = "displaced"  # the one reason for a cut that is no kind of problem
+CUTS = (
+    DISPLACED,
+    problems.BAD_REQUEST.slug,
+    problems.HEADER_TIMEOUT.slug,
+    problems.HEADER_TOO_LARGE.slug,
+    problems.BODY_MEMORY.slug,
+    problems.CLIENT_CONNECTIONS.slug,
+    problems.TOO_MANY_CONNECTIONS.slug,
+)
 BODY = "cwic.body"  # where in a scope's `state` the request's `Body` is
 
 
@@ -73,7 +83,7 @@ class Connections:
         settings: see `service.settings`.
         proxies: whose word on the client's address is taken; neither connections nor bytes of their own are bounded.
         on_refusal: told of each request that was answered before the app saw it.
-        on_cut: told the reason whenever a connection is ended by this layer.
+        on_cut: told the reason, one of `CUTS`, whenever a connection is ended by this layer.
     """
 
     def __init__(self, settings: Settings, *, open_files: int | None = None) -> None:
@@ -115,7 +125,7 @@ class Connections:
                 break
             oldest = next(iter(self._waiting))
             self.remove(oldest)
-            self.on_cut("displaced")
+            self.on_cut(DISPLACED)
             oldest.displace()
         if error is not None:
             if len(self._turned_away) >= TURNED_AWAY:

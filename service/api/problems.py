@@ -141,6 +141,11 @@ JOB_KINDS: Mapping[type[job_errors.JobError], Kind] = MappingProxyType(
 _WAITS: Mapping[Kind, int] = MappingProxyType({NOT_READY: 5, DRAINING: 1, OUT_OF_MEMORY: 10})  # seconds
 
 
+def rejections() -> tuple[str, ...]:
+    """The slugs of all kinds that are counted as work turned away."""
+    return tuple(each.slug for each in globals().values() if isinstance(each, Kind) and each.rejection)
+
+
 class ProblemError(Exception):
     """Ends a request with a problem of the given kind."""
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from model.errors import CwicError
@@ -23,8 +24,9 @@ from service.jobs.errors import (
     StalledError,
 )
 from service.jobs.job import Failure, Job, Result
+from service.jobs.memory import cuda_memory
 from service.jobs.models import Models
-from service.jobs.operations import Operation
+from service.jobs.operations import OPS, Operation
 from service.jobs.pipeline import Observer, Pipeline
 from service.observe.metrics import Metrics
 from service.observe.timing import Timing
@@ -264,7 +266,9 @@ class Engine(Observer):
 
         pipeline.start(on_death=on_death)
         self._pipeline, self._models = pipeline, loaded
-        self.metrics.models_loaded(infos)
+        self.metrics.models_loaded(infos, ops=OPS)
+        if infos[0].device.startswith("cuda"):
+            self.metrics.watch_cuda(partial(cuda_memory, infos[0].device))
         served = ", ".join(f"{info.name} ({info.model_id}) on {info.device}" for info in infos)
         seconds = time.monotonic() - self._begun
         logger.info("Ready after %.1f s with %s; %d workers", seconds, served, self.workers)

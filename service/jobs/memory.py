@@ -19,3 +19,10 @@ def give_back() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
+
+
+def cuda_memory(device: str, kind: str) -> float:
+    """Bytes of a GPU's memory that this process has: `allocated`, in use, or `reserved`, kept for the next use."""
+    import torch  # loaded by now, as something runs there
+
+    return float(getattr(torch.cuda, f"memory_{kind}")(device))

@@ -163,3 +163,6 @@ class MapFile(OfFile[Mapped]):
         array = yield from self.codec.mapping(self.file)
         with timing.measure("encode"):
             return Mapped(write_image(array, format="png"), ())
+
+
+OPS = tuple(dict.fromkeys(each.op for each in (Compress, Decompress, MapPicture, MapFile)))

@@ -1,4 +1,4 @@
-"""Log lines, as JSON or for people, each with the id of the request that it belongs to."""
+"""Log lines, as JSON or for people, each with the ids of the request and the trace that it belongs to."""
 
 import json
 import logging
@@ -7,6 +7,8 @@ import re
 import time
 from contextvars import ContextVar
 from typing import Literal
+
+from service.observe import tracing
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
@@ -40,8 +42,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        if current := request_id.get():
-            line["request_id"] = current
+        line.update(_ids())
         line.update(getattr(record, FIELDS, {}))
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -54,12 +55,19 @@ class ConsoleFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line of a record, and its traceback below it."""
         fields: dict[str, object] = dict(getattr(record, FIELDS, {}))
-        if current := request_id.get():
-            fields["request_id"] = current
+        fields.update(_ids())
         parts = [_timestamp(record), f"{record.levelname:<7}", record.getMessage()]
         parts += [f"{name}={_quoted(value)}" for name, value in fields.items()]
         line = " ".join(parts)
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _ids() -> dict[str, str]:
+    """Of the request and the trace that a line belongs to, where there are any."""
+    ids = {"request_id": request_id.get()} if request_id.get() else {}
+    if trace := tracing.current.get():
+        ids |= {"trace_id": trace.trace_id, "span_id": trace.span_id}
+    return ids
 
 
 def _quoted(value: object) -> str:

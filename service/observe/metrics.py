@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
@@ -10,6 +11,8 @@ from service.version import version
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120)
 _TELLING = 4096  # pixels: in smaller pictures the bytes around the picture outweigh it
+CUDA_MEMORY = ("allocated", "reserved")  # kinds
+FAILURES = (500, 503, 504)  # statuses that an alert asks for
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -76,7 +79,7 @@ class Metrics:
         self.event_loop_lag = Histogram(
             "cwic_event_loop_lag_seconds",
             "How much later than asked for the event loop came back from a short sleep.",
-            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
+            buckets=(0.001, 0.0025, *SECONDS),
             registry=registry,
         )
         self.refused = Counter(
@@ -103,6 +106,14 @@ class Metrics:
             ("name", "model_id", "profile", "device", "dtype"),
             registry=registry,
         )
+        self.cuda_memory = Gauge(
+            "cwic_cuda_memory_bytes",
+            "Of the GPU, by this process: in use, and kept for the next use; 0 where there is no GPU.",
+            ("kind",),
+            registry=registry,
+        )
+        for kind in CUDA_MEMORY:
+            self.cuda_memory.labels(kind)
         build = Gauge(
             "cwic_build_info", "1; what is running.", ("version", "python", "torch"), registry=registry
         )
@@ -150,10 +161,37 @@ class Metrics:
         )
         held.set_function(body_bytes)
 
-    def models_loaded(self, infos: Iterable[ModelInfo]) -> None:
-        """Name the models that are served."""
+    def expect(self, *, work: Iterable[str], rejections: Iterable[str], cuts: Iterable[str]) -> None:
+        """Begin series at 0, so that the first time counts as a rise, which a series that begins at 1 does not show.
+
+        Args:
+            work: routes of POST.
+            rejections: reasons for which work is turned away.
+            cuts: reasons for which connections are refused or ended.
+        """
+        for route in work:
+            for status in (200, *FAILURES):
+                self.requests.labels("POST", route, status)
+            self.duration.labels("POST", route)
+            self.received.labels(route)
+            self.sent.labels(route)
+        for reason in rejections:
+            self.rejected.labels(reason)
+        for reason in cuts:
+            self.refused.labels(reason)
+
+    def models_loaded(self, infos: Iterable[ModelInfo], *, ops: Iterable[str] = ()) -> None:
+        """Name the models that are served, and the operations that they do."""
         for info in infos:
             self.model_info.labels(info.name, info.model_id, info.profile, info.device, info.dtype).set(1)
+            for op in ops:
+                self.operations.labels(op, info.name)
+                self.pixels.labels(op, info.name)
+
+    def watch_cuda(self, read: Callable[[str], float]) -> None:
+        """Read the GPU's memory at every scrape, by its kind."""
+        for kind in CUDA_MEMORY:
+            self.cuda_memory.labels(kind).set_function(partial(read, kind))
 
     def performed(self, op: str, *, model: str, pixels: int) -> None:
         """Record an operation that was done."""

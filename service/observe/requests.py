@@ -4,8 +4,6 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -15,12 +13,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api import problems
 from service.api.connections import Refusal
 from service.observe import logs
+from service.observe.answered import OTHER, UNMATCHED, Answered
 from service.observe.metrics import METHODS, Metrics
 from service.observe.timing import Timing
+from service.observe.tracing import Span, Tracing
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-OTHER = "other"  # method, of what is none of METHODS
-UNMATCHED = "unmatched"  # route, of what has none
 QUIET = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 
 logger = logging.getLogger("cwic.access")
@@ -33,20 +31,28 @@ class RequestContext:
     `time.monotonic`). Reads from it: `timing`, `key`.
     """
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, tracing: Tracing | None = None) -> None:
         self._app = app
         self._metrics = metrics
+        self._tracing = tracing or Tracing()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        headers = Headers(scope=scope)
+        with self._tracing.request(headers) as span:
+            await self._handle(scope, receive, send, headers, span)
+
+    async def _handle(
+        self, scope: Scope, receive: Receive, send: Send, sent_headers: Headers, span: Span
+    ) -> None:
         method = scope["method"]
         if method == "HEAD":  # whatever answers GET answers it, and the server leaves the body out
             scope = {**scope, "method": "GET"}
         request = Request(scope, receive)
-        sent = Headers(scope=scope).get("X-Request-ID", "")
+        sent = sent_headers.get("X-Request-ID", "")
         request.state.request_id = sent if REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
         request.state.started = started = time.monotonic()
         token = logs.request_id.set(request.state.request_id)
@@ -63,7 +69,7 @@ class RequestContext:
             nonlocal status, size
             if message["type"] == "http.response.start":
                 status = message["status"]
-                self._add_headers(request, MutableHeaders(scope=message))
+                self._add_headers(request, MutableHeaders(scope=message), span)
             elif message["type"] == "http.response.body":
                 size += 0 if method == "HEAD" else len(message.get("body", b""))
             await send(message)
@@ -73,17 +79,27 @@ class RequestContext:
                 await self._app(scope, count, reply)
         finally:
             self._account(
-                request, method=method, status=status, size=size, received=received, started=started
+                request, span, method=method, status=status, size=size, received=received, started=started
             )
             logs.request_id.reset(token)
 
-    def _add_headers(self, request: Request, headers: MutableHeaders) -> None:
+    def _add_headers(self, request: Request, headers: MutableHeaders, span: Span) -> None:
         headers["X-Request-ID"] = request.state.request_id
+        if span.response is not None:
+            headers["traceresponse"] = span.response
         if (timing := _timing(request)) and timing.header:
             headers["Server-Timing"] = timing.header
 
     def _account(
-        self, request: Request, *, method: str, status: int, size: int, received: int, started: float
+        self,
+        request: Request,
+        span: Span,
+        *,
+        method: str,
+        status: int,
+        size: int,
+        received: int,
+        started: float,
     ) -> None:
         timing = _timing(request)
         if timing:
@@ -91,6 +107,7 @@ class RequestContext:
         key = getattr(request.state, "key", None)
         _account(
             self._metrics,
+            span,
             Answered(
                 method=method if method in METHODS else OTHER,
                 path=request.scope["path"],
@@ -100,57 +117,41 @@ class RequestContext:
                 size=size,
                 seconds=time.monotonic() - started,
                 client=request.client.host if request.client else "",
+                request_id=request.state.request_id,
                 key=key.name if key else None,
-                stages=timing.milliseconds if timing else {},
+                timing=timing,
             ),
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Answered:
-    """What is counted and logged of a request."""
-
-    method: str
-    path: str
-    route: str
-    status: int
-    received: int
-    size: int
-    seconds: float
-    client: str
-    key: str | None
-    stages: Mapping[str, float]
-
-
-def account_refusal(metrics: Metrics, refusal: Refusal) -> None:
-    """Count and log a request that was answered before the app saw it, like any other one."""
+def account_refusal(metrics: Metrics, tracing: Tracing, refusal: Refusal) -> None:
+    """Count, trace and log a request that was answered before the app saw it, like any other one."""
     if refusal.error.kind.rejection:
         metrics.rejection(refusal.error.kind.slug)
     token = logs.request_id.set(refusal.request_id)
-    _account(
-        metrics,
-        Answered(
-            method=OTHER,
-            path=refusal.path,
-            route=UNMATCHED,
-            status=refusal.error.kind.status,
-            received=0,
-            size=refusal.size,
-            seconds=refusal.seconds,
-            client=refusal.client,
-            key=None,
-            stages={},
-        ),
+    answered = Answered(
+        method=OTHER,
+        path=refusal.path,
+        route=UNMATCHED,
+        status=refusal.error.kind.status,
+        received=0,
+        size=refusal.size,
+        seconds=refusal.seconds,
+        client=refusal.client,
+        request_id=refusal.request_id,
     )
+    with tracing.request(Headers(), ago=refusal.seconds) as span:
+        _account(metrics, span, answered)
     logs.request_id.reset(token)
 
 
-def _account(metrics: Metrics, answered: Answered) -> None:
+def _account(metrics: Metrics, span: Span, answered: Answered) -> None:
     route = answered.route
     metrics.requests.labels(answered.method, route, answered.status).inc()
     metrics.duration.labels(answered.method, route).observe(answered.seconds)
     metrics.received.labels(route).inc(answered.received)
     metrics.sent.labels(route).inc(answered.size)
+    span.end(answered)
     fields = {
         "status": answered.status,
         "route": route,

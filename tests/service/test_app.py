@@ -1,5 +1,6 @@
 """The app's life: loading, failing to load, two in one process, and what is imported when."""
 
+import re
 import threading
 from collections.abc import Sequence
 
@@ -79,5 +80,6 @@ def test_two_apps_in_one_process_share_nothing() -> None:
     with serving(FakeCodec(name="one")) as one, serving(FakeCodec(name="two")) as two:
         one.post("/compress", content=png())
         assert metric(one, 'cwic_operations_total{model="one",op="compress"}') == 1
-        assert "cwic_operations_total{" not in two.get("/metrics").text
+        assert metric(two, 'cwic_operations_total{model="two",op="compress"}') == 0
+        assert "one" not in re.findall(r'model="(\w+)"', two.get("/metrics").text)
         assert two.get("/models").json()["models"][0]["name"] == "two"

@@ -1,0 +1,45 @@
+"""What is counted, logged and traced of a request that has ended."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from service.observe.timing import Timing
+
+OTHER = "other"  # method, of what is none of METHODS
+UNMATCHED = "unmatched"  # route, of what has none
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """A request and its answer.
+
+    Attributes:
+        method: one of `METHODS`, or `OTHER`.
+        path: the client's word.
+        route: the template that the path matches, or `UNMATCHED`.
+        status: of the answer.
+        received: bytes of the request's body.
+        size: bytes of the answer's body.
+        seconds: from its first line to the answer's last byte.
+        client: address.
+        request_id: as in the answer.
+        key: name of the key that it came with, if any.
+        timing: of its stages, if it had any.
+    """
+
+    method: str
+    path: str
+    route: str
+    status: int
+    received: int
+    size: int
+    seconds: float
+    client: str
+    request_id: str
+    key: str | None = None
+    timing: Timing | None = None
+
+    @property
+    def stages(self) -> Mapping[str, float]:
+        """The time of each stage, in milliseconds."""
+        return self.timing.milliseconds if self.timing else {}
