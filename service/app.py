@@ -18,13 +18,13 @@ from service.api.codec_routes import codec_routes
 from service.api.connections import CUTS, Connections
 from service.api.guard import Check, Guard
 from service.api.query import refuse_repeats
+from service.api.requests import RequestContext, UnforeseenErrors, account_refusal
 from service.api.status_routes import status_routes
 from service.jobs.engine import Engine, Load
 from service.jobs.models import load_codecs
 from service.keys import KeyRing
 from service.observe.lag import watch_event_loop
 from service.observe.metrics import Metrics
-from service.observe.requests import RequestContext, UnforeseenErrors, account_refusal
 from service.observe.telemetry import Telemetry
 from service.settings import Settings
 from service.version import version

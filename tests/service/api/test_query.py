@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from service.api import problems
 from service.api.connections import Connections
 from service.api.query import refuse_repeats
+from service.api.requests import RequestContext
 from service.observe.metrics import Metrics
-from service.observe.requests import RequestContext
 from service.settings import Settings
 from tests.service.fakes import png
 from tests.service.server import running

@@ -11,7 +11,7 @@ import pytest
 
 from service.observe.telemetry import Asked, Telemetry, telemetry_of
 from tests.effort import PATIENCE, wait_until
-from tests.service.test_main import process
+from tests.service.program import process
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
 

@@ -12,8 +12,8 @@ from starlette.datastructures import Headers
 from model.types import Pixels
 from service.observe import logs, tracing
 from service.observe.tracing import TraceContext
+from tests.service.api.test_requests import access_line
 from tests.service.fakes import FakeCodec, png
-from tests.service.observe.test_requests import access_line
 from tests.service.server import serving
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
