@@ -133,7 +133,7 @@ class Check:
         folder = self.scratch / "schemathesis"
         self.run(self.python, "-m", "pip", "install", "--quiet", "--target", folder, "schemathesis~=4.32")
         lines = self.run(self.python, "-m", "tests.service.fuzz_openapi", "--schemathesis", folder)
-        return next(line.strip() for line in lines.splitlines() if " generated, " in line)
+        return "; ".join(line.strip() for line in lines.splitlines() if " generated, " in line)
 
     def evaluate(self) -> str:
         """The default checkpoint's curve on the pictures."""
