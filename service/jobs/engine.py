@@ -131,8 +131,8 @@ class Engine(Observer):
         return time.monotonic() - self._begun if self._pipeline is None else self._pipeline.heartbeat_age
 
     def check_alive(self) -> None:
-        """Raise DeadError or StalledError where a worker has ended or shows no sign of life."""
-        if self._pipeline is not None and not self._pipeline.alive:
+        """Raise DeadError or StalledError where nothing runs, or a worker has ended or shows no sign of life."""
+        if self._loading is None or (self._pipeline is not None and not self._pipeline.alive):
             raise DeadError
         age, limit = self.heartbeat_age, self.settings.stall_timeout
         if age > limit:

@@ -9,6 +9,8 @@ import pytest
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
+from service.api.connections import Connections
+from service.settings import Settings
 from tests.effort import PATIENCE, wait_until
 from tests.load.commands.trickle import honest, slow_clients
 from tests.load.generator import closed_loop, open_loop
@@ -23,9 +25,15 @@ from tests.service.server import running
 ITEM = Item("a body", "/compress", b"12345", {"quality": "50"})
 
 
+def served(app: FastAPI) -> FastAPI:
+    """An app that the service's server can run."""
+    app.state.connections = Connections(Settings())
+    return app
+
+
 def app_of(*, together: int = 1) -> FastAPI:
     """Answers once so many requests are there at the same time; alive all the time."""
-    app = FastAPI()
+    app = served(FastAPI())
     all_there = asyncio.Barrier(together)
 
     @app.post("/compress")
@@ -85,7 +93,7 @@ def test_slow_clients_never_finish_and_come_again_where_they_are_closed() -> Non
     assert (len(times), failed) == (2, 0)
     assert (slow.connections, slow.closed) == (5, 0)
 
-    refusing = FastAPI()  # 404 before the body
+    refusing = served(FastAPI())  # 404 before the body
 
     with running(refusing) as client, slow_clients(str(client.base_url), 1) as slow:
         wait_until(lambda: slow.connections >= 2)

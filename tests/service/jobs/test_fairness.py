@@ -2,7 +2,9 @@
 
 import math
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -55,18 +57,33 @@ def compress(client: httpx.Client, size: tuple[int, int]) -> httpx.Response:
     return client.post("/compress", content=png(picture_array(*size)))
 
 
+@contextmanager
+def learnt(codec: FakeCodec, *, seconds: float, **settings: float) -> Iterator[httpx.Client]:
+    """A client of a service that has learnt that a megapixel takes so long."""
+    app = create_app(Settings.model_validate({"workers": 1} | settings), load=lambda _: [codec])
+    with running(app) as client:
+        wait_until(lambda: client.get("/readyz").is_success)
+        admission = app.state.engine.admission
+        ticket = admission.admit(f"Compress {codec.info.name}", pixels=1_000_000, deadline=math.inf)
+        ticket.spent = seconds
+        admission.release(ticket, finished=True)
+        yield client
+
+
 def test_a_small_picture_is_done_between_two_tiles_of_a_large_one() -> None:
     codec = InTiles()
-    with serving(codec) as client, ThreadPoolExecutor(2) as pool:
-        large = pool.submit(compress, client, LARGE)
-        assert codec.begun.wait(PATIENCE)
-        small = pool.submit(compress, client, SMALL)
-        wait_until(lambda: metric(client, "cwic_queue_depth") == 2)
-        codec.go_on.release()
-        assert small.result(PATIENCE).is_success
-        assert codec.order == ["tile", "small"]
-        codec.go_on.release(TILES - 1)
-        assert large.result(PATIENCE).is_success
+    hours = 1e6  # so that what the test itself takes does not count
+    with learnt(codec, seconds=hours, request_timeout=hours, stall_timeout=hours) as client:
+        with ThreadPoolExecutor(2) as pool:
+            large = pool.submit(compress, client, LARGE)
+            assert codec.begun.wait(PATIENCE)
+            small = pool.submit(compress, client, SMALL)
+            wait_until(lambda: metric(client, "cwic_queue_depth") == 2)
+            codec.go_on.release()
+            assert small.result(PATIENCE).is_success
+            assert codec.order == ["tile", "small"]
+            codec.go_on.release(TILES - 1)
+            assert large.result(PATIENCE).is_success
 
 
 def test_headers_are_looked_at_while_the_worker_is_at_a_picture() -> None:
@@ -128,15 +145,9 @@ def test_pixels_in_work_are_bounded_exactly() -> None:
 
 def test_what_cannot_be_done_in_time_is_refused_on_arrival_and_not_begun() -> None:
     codec = InTiles()
-    settings = Settings(workers=1)
-    app = create_app(settings, load=lambda _: [codec])
-    with running(app) as client, ThreadPoolExecutor(1) as pool:
-        wait_until(lambda: client.get("/readyz").is_success)
+    with learnt(codec, seconds=1e6) as client, ThreadPoolExecutor(1) as pool:
         large = pool.submit(compress, client, LARGE)
         assert codec.begun.wait(PATIENCE)
-        slow = app.state.engine.admission.admit("Compress fake", pixels=1, deadline=math.inf)
-        slow.spent = settings.request_timeout  # as if a pixel had taken so long
-        app.state.engine.admission.release(slow, finished=True)
         refused = compress(client, SMALL)
         assert refused.status_code == 429
         assert "CWIC_REQUEST_TIMEOUT" in refused.json()["detail"]
