@@ -53,7 +53,7 @@ class Codec(PictureCodec):
         return self._model.symbols.map_tables, self._model.symbols.code_tables
 
     def encoding(self, array: Pixels, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS) -> Work[bytes]:
-        """See `PictureCodec.encode`; an array or options that will not do are refused at once."""
+        """See `PictureCodec.encode`; an array that will not do is refused at once, options when the work begins."""
         self._check_picture(array)
         return encode_picture(self._model, array, options)
 

@@ -70,20 +70,20 @@ Work = Generator[Sequence[Step[Any]], Sequence[Any], T]
 
 def run(work: Work[T], check: Check = unchecked) -> T:
     """Do a picture's work by itself; `check` is called before each batch and within it."""
-    results: list[Any] = []
+    results: Sequence[Any] | None = None
     try:
-        steps = next(work)
         while True:
+            try:
+                steps = work.send(results)  # type: ignore[arg-type] # None begins it
+            except StopIteration as end:
+                found: T = end.value
+                return found
             check()
             done: dict[Step[Any], Any] = {}
             for batch in batches(steps):
                 done |= zip(batch, type(batch[0]).run(batch, check), strict=True)
             results = [done[step] for step in steps]
             del done
-            steps = work.send(results)
-    except StopIteration as end:
-        found: T = end.value
-        return found
     finally:
         work.close()
 

@@ -79,6 +79,7 @@ def _serve(settings: Settings, load: "Load | None") -> int:
 
     def stop(error: Exception) -> None:
         failures.append(error)
+        app.state.engine.end_all()
         server.should_exit = True
 
     connections = Connections(settings, open_files=raise_file_limit())

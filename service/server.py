@@ -68,7 +68,10 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """See `uvicorn.Server`."""
-        delay = self._settings.drain_delay if sig == signal.SIGTERM and not self._ending else 0
+        if self._ending:
+            self.should_exit = self.force_exit = True
+            return
+        delay = self._settings.drain_delay if sig == signal.SIGTERM else 0
         self._ending = True
         self._engine.drain()
         _later(delay, lambda: super(Server, self).handle_exit(sig, frame))

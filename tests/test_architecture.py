@@ -21,7 +21,7 @@ ORDER = {
         "context", "profiles", "loaded", "rate_control", "encoder", "decoder", "codec", "checkpoints", "cli",
     ),
     "model.container": ("lossless", "reader", "header", "directory", "format"),
-    "model.images": ("tiff", "colour", "files", "writing"),
+    "model.images": ("tiff", "avif", "colour", "files", "writing"),
     "model.entropy": ("tables", "range_coder", "symbols", "fit"),
     "model.context": (
         "passes", "network", "rates", "integer", "conditions", "offsets", "quantise", "coder",

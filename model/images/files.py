@@ -34,6 +34,7 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from model.errors import BrokenImageError, InputError, LimitError, UnsupportedImageError
+from model.images.avif import check_avif
 from model.images.colour import is_deep, load, load_deep, rawmode_of, to_srgb
 from model.images.tiff import check_tiff, count_tiff_pages
 from model.types import Limits, Pixels
@@ -192,6 +193,8 @@ def _open(data: bytes, kind: _Kind, limits: Limits) -> ImageFile.ImageFile:
     """A picture of a known format, of which nothing is decoded; raises what Pillow raises."""
     if kind.name == "TIFF":
         check_tiff(data)
+    if kind.name == "AVIF":
+        check_avif(data)
     image = kind.open(_file(data, kind))
     _check_size(image.size, limits)
     return image

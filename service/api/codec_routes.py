@@ -62,7 +62,7 @@ def codec_routes(engine: Engine) -> APIRouter:
         pixels = operation.pixels
         engine.metrics.compressed(received=len(operation.data), size=len(file), pixels=pixels)
         bpp = 8 * len(file) / pixels
-        return _answer(file, openapi.CWIC_TYPE, codec, notes=notes, bpp=bpp)
+        return await _answer(engine, file, openapi.CWIC_TYPE, codec, notes=notes, bpp=bpp)
 
     @router.post(
         "/decompress",
@@ -90,7 +90,7 @@ def codec_routes(engine: Engine) -> APIRouter:
         assert isinstance(operation, Decompress)
         bpp = 8 * operation.file.size / operation.pixels
         media_type = MEDIA_TYPES[operation.format]
-        return _answer(picture, media_type, operation.codec, bpp=bpp, vary="Accept")
+        return await _answer(engine, picture, media_type, operation.codec, bpp=bpp, vary="Accept")
 
     @router.post(
         "/importance-map",
@@ -121,7 +121,7 @@ def codec_routes(engine: Engine) -> APIRouter:
             return MapPicture.of(data, codec=named, options=query.options, limits=limits)
 
         operation, (png, notes) = await perform(engine, request, op=MapPicture.op, prepare=prepare)
-        return _answer(png, MEDIA_TYPES["png"], operation.codec, notes=notes)
+        return await _answer(engine, png, MEDIA_TYPES["png"], operation.codec, notes=notes)
 
     @router.post(
         "/inspect",
@@ -181,7 +181,8 @@ def _chosen(request: Request, wanted: str | None, media_types: Mapping[str, str]
     return chosen
 
 
-def _answer(
+async def _answer(
+    engine: Engine,
     content: bytes,
     media_type: str,
     codec: PictureCodec,
@@ -190,8 +191,9 @@ def _answer(
     bpp: float | None = None,
     vary: str | None = None,
 ) -> Response:
+    digest = await engine.look(lambda: hashlib.sha256(content).hexdigest())
     headers = {
-        "ETag": f'"{hashlib.sha256(content).hexdigest()[:32]}"',
+        "ETag": f'"{digest[:32]}"',
         "X-CWIC-Model": codec.info.model_id,
     }
     if bpp is not None:

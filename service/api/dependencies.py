@@ -58,11 +58,11 @@ async def _prepared(engine: Engine, request: Request, timing: Timing, work: Call
     engine.check_working()
     deadline = _deadline(engine, request)
     with timing.measure("read"):
-        data = await _read(engine, request, deadline)
+        data = await engine.unless_over(_read(engine, request, deadline))
     with timing.measure("inspect"):
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
-                return await engine.look(lambda: work(data))
+                return await engine.unless_over(engine.look(lambda: work(data)))
         except TimeoutError as exc:
             raise ProblemError(problems.TIMEOUT, _too_slow(engine, "to be looked at")) from exc
 

@@ -21,7 +21,9 @@ class Ticket:
         kind: of operation.
         pixels: of the picture.
         admitted: when, of `time.monotonic`.
-        seconds: how long its work is expected to take on one worker.
+        deadline: when it must be done.
+        seconds: how long its work is expected to take, of all workers that are at it together.
+        alone: how long it is expected to last where nothing else is done.
         spent: how long workers have been at it, in seconds.
         started: whether a worker has begun.
     """
@@ -29,18 +31,20 @@ class Ticket:
     kind: str
     pixels: int
     admitted: float
+    deadline: float
     seconds: float
+    alone: float
     spent: float = 0.0
     started: bool = False
 
     @property
     def priority(self) -> float:
-        """Smaller goes first: when it would be done if it were alone.
+        """Smaller goes first: when it would be done if it were alone, or, if that is earlier, must be begun.
 
         A small picture overtakes a large one that came shortly before it, but nothing that comes later than a job's
-        own time overtakes that job: nobody starves.
+        own time overtakes that job, nor what leaves it too little before its deadline: nobody starves.
         """
-        return self.admitted + self.seconds
+        return self.admitted + max(0.0, min(self.alone, self.deadline - self.admitted - self.alone))
 
     @property
     def left(self) -> float:
@@ -66,7 +70,7 @@ class Admission:
     ) -> None:
         self.max_requests = max_requests
         self.max_pixels = max_pixels
-        self._workers = workers
+        self.workers = workers
         self._clock = clock
         self._tickets: dict[Ticket, None] = {}
         self._pace: dict[str, float] = {}  # seconds for a megapixel on one worker, by kind
@@ -85,7 +89,7 @@ class Admission:
     @property
     def backlog(self) -> float:
         """Seconds until all of them are done, by the speed measured so far."""
-        return sum(ticket.left for ticket in tuple(self._tickets)) / self._workers
+        return sum(ticket.left for ticket in tuple(self._tickets)) / self.workers
 
     @property
     def oldest_wait(self) -> float:
@@ -104,7 +108,8 @@ class Admission:
         tickets = tuple(self._tickets)
         before = [each for each in tickets if each is not ticket and each.priority < ticket.priority]
         waiting = 0 if ticket.started else sum(not each.started for each in before)
-        return waiting, sum(each.left for each in before) / self._workers + ticket.left
+        own = ticket.alone * ticket.left / ticket.seconds if ticket.seconds else 0.0
+        return waiting, sum(each.left for each in before) / self.workers + own
 
     def expected(self, kind: str, pixels: int) -> float:
         """How long a job is expected to take on one worker, in seconds."""
@@ -117,12 +122,13 @@ class Admission:
                 f"All {self.max_requests} places are taken (CWIC_QUEUE_SIZE)", limit=self.max_requests
             )
 
-    def admit(self, kind: str, *, pixels: int, deadline: float) -> Ticket:
+    def admit(self, kind: str, *, pixels: int, tiles: int, deadline: float) -> Ticket:
         """Take a job on; raises RefusedError.
 
         Args:
             kind: of operation; those of one kind take about equally long for a megapixel.
             pixels: of its picture.
+            tiles: how many workers can be at it at the same time.
             deadline: when it must be done, of `time.monotonic`.
         """
         with self._lock:
@@ -136,12 +142,15 @@ class Admission:
                     limit=self.max_pixels,
                 )
             seconds = self.expected(kind, pixels)
-            if depth and now + self.backlog + seconds > deadline:
+            alone = seconds / min(self.workers, tiles)
+            late = now + self.backlog + alone - deadline
+            if depth and late > 0:
                 raise self._refusal(
-                    f"It would take about {self.backlog + seconds:.0f} s and so not be done within "
-                    "CWIC_REQUEST_TIMEOUT"
+                    f"It would take about {self.backlog + alone:.0f} s and so not be done within "
+                    "CWIC_REQUEST_TIMEOUT",
+                    wait=min(late, self.backlog),
                 )
-            ticket = Ticket(kind, pixels, now, seconds)
+            ticket = Ticket(kind, pixels, now, deadline, seconds, alone)
             self._tickets[ticket] = None
             return ticket
 
@@ -156,6 +165,10 @@ class Admission:
                 before = self._pace.get(ticket.kind, pace)
                 self._pace[ticket.kind] = before + _SMOOTHING * (pace - before)
 
-    def _refusal(self, message: str, *, limit: float | None = None) -> RefusedError:
-        wait = max(1, math.ceil(self.backlog / 2))  # by then half of the queue is done
-        return RefusedError(f"{message}; try again in {wait} s.", retry_after=wait, limit=limit)
+    def _refusal(
+        self, message: str, *, limit: float | None = None, wait: float | None = None
+    ) -> RefusedError:
+        if wait is None:
+            wait = self.backlog / 2  # by then half of the queue is done
+        seconds = max(1, math.ceil(wait))
+        return RefusedError(f"{message}; try again in {seconds} s.", retry_after=seconds, limit=limit)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
@@ -21,10 +21,11 @@ from service.jobs.errors import (
     DrainedError,
     JobError,
     NotReadyError,
+    OutOfMemoryError,
     StalledError,
 )
 from service.jobs.job import Failure, Job, Result
-from service.jobs.memory import cuda_memory
+from service.jobs.memory import cuda_memory, give_back, is_out_of_memory
 from service.jobs.models import Models
 from service.jobs.operations import OPS, Operation
 from service.jobs.pipeline import Observer, Pipeline
@@ -159,9 +160,28 @@ class Engine(Observer):
         return Progress("working" if ticket.started else "waiting", ahead, round(left, 1), round(done, 3))
 
     async def look(self, work: Callable[[], T]) -> T:
-        """Do what takes milliseconds, on a thread that never waits for pictures."""
+        """Do what takes milliseconds, on a thread that never waits for pictures; raises OutOfMemoryError."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._front, copy_context().run, work)
+        try:
+            return await loop.run_in_executor(self._front, copy_context().run, work)
+        except Exception as exc:
+            if not is_out_of_memory(exc):
+                raise
+        give_back()
+        self.out_of_memory("refused")
+        raise OutOfMemoryError
+
+    async def unless_over(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for what a request needs before its job; raises DrainedError once the last jobs have been ended."""
+        task = asyncio.create_task(work)
+        try:
+            both: set[asyncio.Future[Any]] = {task, self._over}
+            await asyncio.wait(both, return_when=FIRST_COMPLETED)
+            if not task.done():
+                raise DrainedError
+            return task.result()
+        finally:
+            task.cancel()
 
     async def perform(
         self,
@@ -185,18 +205,21 @@ class Engine(Observer):
         """
         self.check_working()
         assert self._pipeline is not None
-        ticket = self.admission.admit(operation.kind, pixels=operation.pixels, deadline=deadline)
-        job = Job(operation, ticket=ticket, timing=timing)
+        ticket = self.admission.admit(
+            operation.kind, pixels=operation.pixels, tiles=operation.tiles, deadline=deadline
+        )
         self._tickets[name] = ticket
         try:
             try:
+                job = Job(operation, ticket=ticket, timing=timing)
                 self._pipeline.submit(job)
-            except DeadError:
+            except BaseException:
                 self.admission.release(ticket, finished=False)
                 raise
             result = await self._wait(job, deadline, gone)
         finally:
-            self._tickets.pop(name, None)
+            if self._tickets.get(name) is ticket:  # the name is the client's, who may use it twice
+                del self._tickets[name]
         self.metrics.performed(operation.op, model=operation.codec.info.name, pixels=operation.pixels)
         return result
 
@@ -254,9 +277,12 @@ class Engine(Observer):
             on_failure(exc)
             return
         infos = [codec.info for codec in loaded.codecs]
+        apart = infos[0].device != "cpu"
+        if apart:
+            self.admission.workers = 1  # the device does one batch after the other
         pipeline = Pipeline(
             workers=self.workers,
-            apart=infos[0].device != "cpu",
+            apart=apart,
             max_batch_pixels=self.settings.max_batch_pixels,
             observer=self,
         )

@@ -1,5 +1,6 @@
 """One job: an operation's work on its way through the pipeline, and those who wait for it."""
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -13,6 +14,8 @@ from service.jobs.operations import Operation
 from service.observe.timing import Timing
 
 T = TypeVar("T")
+
+logger = logging.getLogger("cwic.jobs")
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,10 @@ class Job(Generic[T]):
             return Failure(exc)
         finally:
             self._begun = True
+
+    def log(self, error: BaseException) -> None:
+        """Write an error that nobody has foreseen into the log, under the request's id."""
+        self._context.run(lambda: logger.error("Unforeseen error in %s", self.timing.op, exc_info=error))
 
     def end(self) -> None:
         """Let go of everything and tell those who wait; once, after the last thread has let go."""

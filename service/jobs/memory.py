@@ -13,6 +13,15 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
+def without_frames(error: BaseException) -> BaseException:
+    """The error, and those behind it, without their tracebacks, whose frames keep all that was in them."""
+    behind: BaseException | None = error
+    while behind is not None:
+        behind.__traceback__ = None
+        behind = behind.__cause__ or behind.__context__
+    return error
+
+
 def give_back() -> None:
     """Give back what is kept in case it is needed again, so that the next try finds room."""
     gc.collect()

@@ -10,6 +10,7 @@ from model.images.writing import write_image
 from model.options import EncodeOptions
 from model.protocol import PictureCodec
 from model.steps import Work
+from model.tiling import TileGrid
 from model.types import Limits
 from service.jobs.models import Models
 from service.observe.timing import Timing
@@ -49,6 +50,11 @@ class Operation(ABC, Generic[T]):
         """Of its picture."""
 
     @property
+    @abstractmethod
+    def tiles(self) -> int:
+        """How many of its steps can run at the same time."""
+
+    @property
     def kind(self) -> str:
         """Operations of one kind take about equally long for a megapixel."""
         return f"{type(self).__name__} {self.codec.info.name}"
@@ -85,6 +91,11 @@ class OfPicture(Operation[T]):
         """Width times height."""
         return self.size[0] * self.size[1]
 
+    @property
+    def tiles(self) -> int:
+        """Of its codes."""
+        return TileGrid(*self.size, self.options.tile).count
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class OfFile(Operation[T]):
@@ -106,6 +117,16 @@ class OfFile(Operation[T]):
     def pixels(self) -> int:
         """Width times height."""
         return self.file.header.width * self.file.header.height
+
+    @property
+    def tiles(self) -> int:
+        """Of its codes."""
+        return self.file.header.grid.count
+
+    @property
+    def kind(self) -> str:
+        """Lossless files are decoded many times as fast as coded ones."""
+        return f"{super().kind} {self.file.header.profile}"
 
 
 class Compress(OfPicture[Compressed]):

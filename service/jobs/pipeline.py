@@ -14,15 +14,15 @@ import heapq
 import itertools
 import threading
 import time
-import traceback
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from model.errors import CwicError
 from model.steps import Step
 from service.jobs.errors import AbandonedError, DeadError, JobError, OutOfMemoryError
 from service.jobs.job import Failure, Job, Result
-from service.jobs.memory import give_back, is_out_of_memory
+from service.jobs.memory import give_back, is_out_of_memory, without_frames
 
 BEAT = 1.0  # seconds between signs of life while there is nothing to do
 
@@ -116,12 +116,13 @@ class Pipeline:
             thread.start()
 
     def stop(self, *, timeout: float) -> None:
-        """Let the threads end after what they are at; wait for each at most `timeout` seconds."""
+        """Let the threads end after what they are at; wait for that at most `timeout` seconds."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
+        end = time.monotonic() + timeout
         for thread in self._threads:
-            thread.join(timeout)
+            thread.join(max(0.0, end - time.monotonic()))
 
     @property
     def alive(self) -> bool:
@@ -204,11 +205,11 @@ class Pipeline:
             job.timing.add("queue", time.monotonic() - job.ticket.admitted)
         with self._spent([job]), job.timing.measure("pack"):
             found = job.advance()
+        if isinstance(found, Failure):
+            found = Failure(self._explained(found.error, job))
         with self._changed:
             job.busy -= 1
-            if isinstance(found, Failure):
-                self._settle(job, Failure(self._explained(found.error)))
-            elif isinstance(found, Result):
+            if isinstance(found, Failure | Result):
                 self._settle(job, found)
             elif job.outcome is None:
                 self._queue(job, found)
@@ -243,19 +244,18 @@ class Pipeline:
         try:
             results = type(part[0].step).run([each.step for each in part], check)
         except Exception as exc:  # noqa: BLE001 - whatever it is, it goes to those who wait for these jobs
-            traceback.clear_frames(exc.__traceback__)  # or they keep the memory that there is not enough of
             error = exc
         if error is None:
             self._observer.batch(len(part), sum(each.step.box.pixels for each in part))
             for each, result in zip(part, results, strict=True):
                 each.job.results[each.place] = result
         elif len(part) == 1 or isinstance(error, AbandonedError):
-            failure = Failure(self._explained(error))
+            failure = Failure(self._explained(error, part[0].job))
             with self._changed:
                 for each in part:
                     self._settle(each.job, failure)
         else:
-            if is_out_of_memory(error):
+            if is_out_of_memory(without_frames(error)):
                 give_back()
                 self._observer.out_of_memory("halved")
             del error
@@ -263,13 +263,16 @@ class Pipeline:
             self._attempt(part[:middle], check)
             self._attempt(part[middle:], check)
 
-    def _explained(self, error: BaseException) -> BaseException:
-        if not is_out_of_memory(error):
-            return error
-        traceback.clear_frames(error.__traceback__)
-        give_back()
-        self._observer.out_of_memory("refused")
-        return OutOfMemoryError()
+    def _explained(self, error: BaseException, job: Job[Any]) -> BaseException:
+        """What those who wait for a job are told, without the frames that failed: they hold the pictures in them."""
+        if is_out_of_memory(error):
+            without_frames(error)
+            give_back()
+            self._observer.out_of_memory("refused")
+            return OutOfMemoryError()
+        if not isinstance(error, CwicError | JobError):
+            job.log(error)  # here, while it still tells where it comes from
+        return without_frames(error)
 
     @contextmanager
     def _spent(self, jobs: Sequence[Job[Any]]) -> Iterator[None]:

@@ -30,8 +30,10 @@ def admission(clock: Clock, *, requests: int = 100, pixels: int = 10**9, workers
     return Admission(max_requests=requests, max_pixels=pixels, workers=workers, clock=clock)
 
 
-def admit(admission: Admission, *, pixels: int = MEGAPIXEL, within: float = 1e6, kind: str = "a") -> Ticket:
-    return admission.admit(kind, pixels=pixels, deadline=100.0 + within)
+def admit(
+    admission: Admission, *, pixels: int = MEGAPIXEL, within: float = 1e6, kind: str = "a", tiles: int = 1
+) -> Ticket:
+    return admission.admit(kind, pixels=pixels, tiles=tiles, deadline=100.0 + within)
 
 
 def taught(admission: Admission, seconds: float, *, kind: str = "a", pixels: int = 980_000) -> None:
@@ -84,7 +86,34 @@ def test_what_could_not_be_done_in_time_is_refused_when_it_comes(clock: Clock) -
     admit(own, pixels=980_000, within=12.001)  # 8 s of the others on two workers, 4 of its own
     with pytest.raises(RefusedError, match="CWIC_REQUEST_TIMEOUT") as refused:
         admit(own, pixels=980_000, within=13.9)
-    assert refused.value.retry_after == 5
+    assert refused.value.retry_after == 1
+    with pytest.raises(RefusedError) as refused:
+        admit(own, pixels=980_000, within=9)
+    assert refused.value.retry_after == 5  # by then it would fit
+    with pytest.raises(RefusedError) as refused:
+        admit(own, pixels=9_980_000, within=13)
+    assert refused.value.retry_after == 10  # then nothing else is left, and one alone is taken on
+
+
+def test_a_picture_of_many_tiles_is_done_by_all_workers(clock: Clock) -> None:
+    own = admission(clock, workers=8)
+    taught(own, 1.6)
+    admit(own, pixels=1)
+    large = admit(own, pixels=40 * MEGAPIXEL, tiles=40, within=60)  # 64 s of one worker
+    assert large.alone == pytest.approx(8.0, rel=0.01)
+    with pytest.raises(RefusedError):
+        admit(own, pixels=40 * MEGAPIXEL, tiles=1, within=60)
+
+
+def test_work_is_not_overtaken_once_it_has_to_be_begun(clock: Clock) -> None:
+    own = admission(clock, workers=1)
+    taught(own, 1.0)
+    large = admit(own, pixels=40 * MEGAPIXEL, within=60)
+    clock.now += 18
+    before = admit(own)
+    clock.now += 2
+    after = admit(own)
+    assert before.priority < large.priority < after.priority
 
 
 def test_work_that_is_half_done_counts_half(clock: Clock) -> None:

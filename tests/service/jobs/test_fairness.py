@@ -64,7 +64,7 @@ def learnt(codec: FakeCodec, *, seconds: float, **settings: float) -> Iterator[h
     with running(app) as client:
         wait_until(lambda: client.get("/readyz").is_success)
         admission = app.state.engine.admission
-        ticket = admission.admit(f"Compress {codec.info.name}", pixels=1_000_000, deadline=math.inf)
+        ticket = admission.admit(f"Compress {codec.info.name}", pixels=1_000_000, tiles=1, deadline=math.inf)
         ticket.spent = seconds
         admission.release(ticket, finished=True)
         yield client

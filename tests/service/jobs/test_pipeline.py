@@ -1,5 +1,6 @@
 """Threads, batches, failures, priorities: on work made for it, counted and ordered, never timed."""
 
+import gc
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.errors import ParameterError
 from model.steps import Work
 from model.types import Pixels
 from service.jobs.errors import AbandonedError, DeadError, DrainedError, OutOfMemoryError
@@ -400,6 +402,31 @@ def test_what_a_job_did_is_charged_to_it_and_shared_in_a_batch() -> None:
         names(*jobs)
     assert all(each.ticket.spent > 0 and each.cpu_seconds > 0 for each in jobs)
     assert {"queue", "pack", "inference"} == set(jobs[0].timing.milliseconds)
+
+
+@pytest.mark.parametrize("in_step", [True, False])
+def test_the_picture_of_a_job_that_failed_is_let_go_of(in_step: bool) -> None:
+    picture = np.zeros((4, 4, 3), np.uint8)
+    reference = weakref.ref(picture)
+
+    def of(picture: Pixels) -> Callable[[], Work[Any]]:
+        def fail(*_: object) -> None:
+            raise ParameterError(f"{picture.shape}")  # one that is not logged: the log keeps it
+
+        return one_step(Picture("a", fail)) if in_step else host(fail)
+
+    gc.disable()
+    try:
+        with running() as pipeline:
+            failed = job(of(picture))
+            del picture
+            pipeline.submit(failed)
+            error = failed.future.exception(PATIENCE)
+            assert isinstance(error, ParameterError)
+            del failed
+            wait_until(lambda: reference() is None)
+    finally:
+        gc.enable()
 
 
 def test_the_last_picture_is_let_go_of() -> None:

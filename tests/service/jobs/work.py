@@ -1,5 +1,6 @@
 """Operations made of whatever a test needs, and steps that do what it says."""
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -72,6 +73,11 @@ class Made(Operation[Any]):
         """Of one tile."""
         return 4096
 
+    @property
+    def tiles(self) -> int:
+        """One."""
+        return 1
+
     def work(self, timing: Timing) -> Work[Any]:
         """See `Operation`."""
         del timing
@@ -81,7 +87,9 @@ class Made(Operation[Any]):
 def job(function: Callable[[], Work[Any]], *, priority: float = 0.0) -> Job[Any]:
     """A job that has been taken on; the smaller its priority, the earlier it is done."""
     operation = Made(function=function)
-    ticket = Ticket(operation.kind, operation.pixels, admitted=priority, seconds=0.0)
+    ticket = Ticket(
+        operation.kind, operation.pixels, admitted=priority, deadline=math.inf, seconds=0.0, alone=0.0
+    )
     return Job(operation, ticket=ticket, timing=Timing("made"))
 
 

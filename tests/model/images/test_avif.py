@@ -1,0 +1,79 @@
+"""AVIF files that describe more items than a picture has are refused before Pillow's reader sees them."""
+
+import io
+import struct
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from model.errors import BrokenImageError
+from model.images.avif import check_avif
+from model.images.files import read_image
+from model.types import Limits
+from tests.effort import counted_calls
+
+FTYP = b"avif\0\0\0\0avifmif1miaf"
+
+
+def box(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", 8 + len(content)) + name + content
+
+
+def full(name: bytes, content: bytes) -> bytes:
+    return box(name, b"\0" * 4 + content)
+
+
+def avif(content: bytes) -> bytes:
+    return box(b"ftyp", FTYP) + content
+
+
+def saved(frames: int, **options: object) -> bytes:
+    rng = np.random.default_rng(1)
+    images = [Image.fromarray(rng.integers(0, 255, (48, 64, 3), np.uint8)) for _ in range(frames)]
+    file = io.BytesIO()
+    images[0].save(file, "AVIF", save_all=frames > 1, append_images=images[1:], **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("frames", [1, 40])
+def test_pictures_and_sequences_with_metadata_are_read(frames: int) -> None:
+    data = saved(frames, xmp=bytes(100_000), icc_profile=bytes(200_000))
+    check_avif(data)
+    assert read_image(data, limits=Limits()).array.shape[:2] == (48, 64)
+
+
+@pytest.mark.parametrize("name", [b"iloc", b"iinf", b"iref"])
+def test_long_lists_of_items_are_refused(name: bytes) -> None:
+    check_avif(avif(full(b"meta", full(name, bytes(30_000)))))
+    with pytest.raises(BrokenImageError, match=name.decode()):
+        check_avif(avif(full(b"meta", full(name, bytes(40_000)))))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        full(b"meta", box(b"iprp", full(b"ipma", bytes(40_000)))),
+        full(b"meta", box(b"iprp", box(b"ipco", box(b"free", b"") * 300))),
+        full(b"meta", box(b"free", b"") * 300),
+        box(b"free", b"") * 300,
+        box(b"moov", box(b"trak", b"") * 300),
+        box(b"moov", box(b"trak", box(b"mdia", box(b"minf", box(b"stbl", full(b"stsz", bytes(300_000))))))),
+        struct.pack(">I4sQ", 1, b"meta", 60_036) + b"\0" * 4 + full(b"iloc", bytes(60_000)),
+        struct.pack(">I4s", 0, b"meta") + b"\0" * 4 + full(b"iloc", bytes(60_000)),
+    ],
+    ids=["ipma", "properties", "meta", "top", "tracks", "table", "64 bits", "to the end"],
+)
+def test_wherever_the_list_is_it_is_found(content: bytes) -> None:
+    with pytest.raises(BrokenImageError):
+        read_image(avif(content), limits=Limits())
+
+
+@given(st.binary(max_size=400))
+def test_no_bytes_take_long(content: bytes) -> None:
+    with counted_calls() as calls, suppress(BrokenImageError):
+        check_avif(avif(content))
+    assert calls.count < 20_000
