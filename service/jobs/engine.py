@@ -243,9 +243,6 @@ class Engine(Observer):
         finally:
             left.cancel()
             if not future.done():
-                job.future.add_done_callback(
-                    lambda each: each.exception()
-                )  # or asyncio complains that nobody asked
                 self._pipeline.abandon(job, reason)
                 future.cancel()
 
