@@ -10,6 +10,7 @@ from service.jobs.errors import RefusedError
 
 _SMOOTHING = 0.2  # weight of the newest job in the moving averages
 _FIRST_GUESS = 1.0  # seconds for a megapixel, before anything has been measured
+_CAUTION = 1.2  # of what is expected, which is a mean
 _OVERHEAD = 0.02  # megapixels that even the smallest picture counts as
 
 
@@ -143,7 +144,7 @@ class Admission:
                 )
             seconds = self.expected(kind, pixels)
             alone = seconds / min(self.workers, tiles)
-            late = now + self.backlog + alone - deadline
+            late = now + _CAUTION * (self.backlog + alone) - deadline
             if depth and late > 0:
                 raise self._refusal(
                     f"It would take about {self.backlog + alone:.0f} s and so not be done within "
