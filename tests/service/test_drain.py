@@ -14,6 +14,7 @@ import pytest
 from tests.effort import PATIENCE, wait_until
 from tests.service.fakes import png
 from tests.service.program import process
+from tests.service.raw import until_closed
 
 
 @contextmanager
@@ -91,7 +92,7 @@ def test_a_request_whose_body_has_not_come_gets_a_problem_too(tmp_path: Path) ->
             )
             wait_until(lambda: in_progress(address) == 2)  # the scrape is the other
             server.send_signal(signal.SIGTERM)
-            answer = connection.recv(10_000)
+            answer = until_closed(connection)
         assert answer.startswith(b"HTTP/1.1 503")
         assert b"urn:cwic:problem:draining" in answer
         server.wait(PATIENCE)

@@ -370,6 +370,7 @@ def test_a_thread_that_dies_fails_all_jobs_and_is_told(in_step: bool) -> None:
     assert not pipeline.alive
     with pytest.raises(DeadError):
         pipeline.submit(job(host(lambda: 7)))
+    pipeline.stop(timeout=PATIENCE)  # so that the thread's last words are this test's, not the next one's
 
 
 def test_the_request_id_follows_a_job_into_its_threads() -> None:
