@@ -58,12 +58,7 @@ class Codec(PictureCodec):
         return encode_picture(self._model, array, options)
 
     def read(self, data: bytes, *, allow_truncated: bool = False) -> Container:
-        """Parse a file and check all of it that needs no decoding.
-
-        Raises:
-            FileError: one class for each kind of damage.
-            LimitError: the picture is larger than the codec's limits.
-        """
+        """See `PictureCodec.read`."""
         return unpack(data, limits=self.limits, allow_truncated=allow_truncated)
 
     def decoding(

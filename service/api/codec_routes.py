@@ -1,8 +1,8 @@
 """The endpoints that do work: compress, decompress, importance map, inspect, compare."""
 
 import hashlib
-from collections.abc import Mapping
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Query
 from fastapi.exceptions import RequestValidationError
@@ -21,7 +21,9 @@ from service.api.schemas import ComparisonFacts, CompressQuery, DecompressQuery,
 from service.jobs.compare import Compare
 from service.jobs.engine import Engine
 from service.jobs.models import limits_of
-from service.jobs.operations import Compress, Decompress, MapFile, MapPicture
+from service.jobs.operations import Compress, Decompress, MapFile, Mapped, MapPicture, OfPicture
+
+T = TypeVar("T")
 
 NOTES = "X-CWIC-Notes"
 
@@ -37,6 +39,12 @@ def codec_routes(engine: Engine) -> APIRouter:
     router = APIRouter(tags=["codec"])
     limits = limits_of(engine.settings)
 
+    def of_picture(kind: type[OfPicture[T]], query: CompressQuery) -> Callable[[bytes], OfPicture[T]]:
+        """What makes the operation of a picture file; refuses first what needs no picture to be refused."""
+        codec = engine.models.named(query.model)
+        _check_options(query.options, codec)
+        return lambda data: kind.of(data, codec=codec, options=query.options, limits=limits)
+
     @router.post(
         "/compress",
         summary="A picture to a .cwic file",
@@ -50,19 +58,14 @@ def codec_routes(engine: Engine) -> APIRouter:
         openapi_extra=openapi.body(_PICTURE, "image/*"),
     )
     async def compress(request: Request, query: Annotated[CompressQuery, Query()]) -> Response:
-        codec = engine.models.named(query.model)
-        _check_options(query.options, codec)
         operation, (file, notes) = await perform(
-            engine,
-            request,
-            op=Compress.op,
-            prepare=lambda data: Compress.of(data, codec=codec, options=query.options, limits=limits),
+            engine, request, op=Compress.op, prepare=of_picture(Compress, query)
         )
         assert isinstance(operation, Compress)
         pixels = operation.pixels
         engine.metrics.compressed(received=len(operation.data), size=len(file), pixels=pixels)
         bpp = 8 * len(file) / pixels
-        return await _answer(engine, file, openapi.CWIC_TYPE, codec, notes=notes, bpp=bpp)
+        return await _answer(engine, file, openapi.CWIC_TYPE, operation.codec, notes=notes, bpp=bpp)
 
     @router.post(
         "/decompress",
@@ -104,21 +107,20 @@ def codec_routes(engine: Engine) -> APIRouter:
             ok=openapi.binary("The map.", "image/png", headers=_MODEL | _READ),
         ),
         openapi_extra=openapi.body(
-            f"{_PICTURE} Or a .cwic file, whose own map is shown; `quality` and `model` do not apply to it.",
+            f"{_PICTURE} Or a .cwic file, whose own map is shown; `quality`, `tune` and `model` do not apply to it.",
             "image/*",
             openapi.CWIC_TYPE,
         ),
     )
     async def importance_map(request: Request, query: Annotated[CompressQuery, Query()]) -> Response:
         models = engine.models
-        named = models.named(query.model)
+        models.named(query.model)  # before the body, where there is none of that name
 
-        def prepare(data: bytes) -> MapPicture | MapFile:
+        def prepare(data: bytes) -> OfPicture[Mapped] | MapFile:
             if data.startswith(MAGIC):
                 codec, file = models.of_file(data)
                 return MapFile(codec=codec, file=file)
-            _check_options(query.options, named)
-            return MapPicture.of(data, codec=named, options=query.options, limits=limits)
+            return of_picture(MapPicture, query)(data)
 
         operation, (png, notes) = await perform(engine, request, op=MapPicture.op, prepare=prepare)
         return await _answer(engine, png, MEDIA_TYPES["png"], operation.codec, notes=notes)
@@ -145,14 +147,7 @@ def codec_routes(engine: Engine) -> APIRouter:
         openapi_extra=openapi.body(_PICTURE, "image/*"),
     )
     async def compare(request: Request, query: Annotated[CompressQuery, Query()]) -> ComparisonFacts:
-        codec = engine.models.named(query.model)
-        _check_options(query.options, codec)
-        _, comparison = await perform(
-            engine,
-            request,
-            op=Compare.op,
-            prepare=lambda data: Compare.of(data, codec=codec, options=query.options, limits=limits),
-        )
+        _, comparison = await perform(engine, request, op=Compare.op, prepare=of_picture(Compare, query))
         return ComparisonFacts.of(comparison)
 
     return router

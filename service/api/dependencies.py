@@ -37,7 +37,7 @@ async def perform(
     engine.admission.check_place()  # already full: the body need not come
     deadline = _deadline(engine, request)
     timing = request.state.timing = Timing(op)
-    operation = await _prepared(engine, request, timing, prepare)
+    operation = await _prepared(engine, request, timing, deadline, prepare)
     result = await engine.perform(
         operation,
         name=request.state.request_id,
@@ -50,13 +50,14 @@ async def perform(
 
 async def look(engine: Engine, request: Request, *, op: str, work: Callable[[bytes], T]) -> T:
     """What takes milliseconds: done beside the queue."""
-    timing = request.state.timing = Timing(op)
-    return await _prepared(engine, request, timing, work)
-
-
-async def _prepared(engine: Engine, request: Request, timing: Timing, work: Callable[[bytes], T]) -> T:
     engine.check_working()
-    deadline = _deadline(engine, request)
+    timing = request.state.timing = Timing(op)
+    return await _prepared(engine, request, timing, _deadline(engine, request), work)
+
+
+async def _prepared(
+    engine: Engine, request: Request, timing: Timing, deadline: float, work: Callable[[bytes], T]
+) -> T:
     with timing.measure("read"):
         data = await engine.unless_over(_read(engine, request, deadline))
     with timing.measure("inspect"):

@@ -161,9 +161,8 @@ class Engine(Observer):
 
     async def look(self, work: Callable[[], T]) -> T:
         """Do what takes milliseconds, on a thread that never waits for pictures; raises OutOfMemoryError."""
-        loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._front, copy_context().run, work)
+            return await self._loop.run_in_executor(self._front, copy_context().run, work)
         except Exception as exc:
             if not is_out_of_memory(exc):
                 raise
@@ -263,7 +262,6 @@ class Engine(Observer):
             self.metrics.abandoned.inc(job.cpu_seconds)
 
     async def _start(self, on_failure: Callable[[Exception], None]) -> None:
-        loop = asyncio.get_running_loop()
         try:
             loaded = await asyncio.to_thread(self._load_and_prove)
         except CwicError as exc:
@@ -285,7 +283,7 @@ class Engine(Observer):
         )
 
         def on_death() -> None:
-            loop.call_soon_threadsafe(on_failure, DeadError())
+            self._loop.call_soon_threadsafe(on_failure, DeadError())
 
         pipeline.start(on_death=on_death)
         self._pipeline, self._models = pipeline, loaded

@@ -12,7 +12,6 @@ from model.protocol import PictureCodec
 from model.steps import Work
 from model.tiling import TileGrid
 from model.types import Limits
-from service.jobs.models import Models
 from service.observe.timing import Timing
 
 T = TypeVar("T")
@@ -107,12 +106,6 @@ class OfFile(Operation[T]):
 
     file: Container
 
-    @classmethod
-    def of(cls, data: bytes, *, models: Models) -> Self:
-        """Of a file's bytes, which are parsed and find their codec; raises FileError, LimitError."""
-        codec, file = models.of_file(data)
-        return cls(file=file, codec=codec)
-
     @property
     def pixels(self) -> int:
         """Width times height."""
@@ -150,7 +143,7 @@ class Decompress(OfFile[bytes]):
     """
 
     op = "decompress"
-    format: str = "png"
+    format: str
 
     def work(self, timing: Timing) -> Work[bytes]:
         """See `Operation`."""

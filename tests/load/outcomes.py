@@ -10,7 +10,6 @@ from tests.load.plan import Item
 
 NO_ANSWER = 0  # in the place of a status: the connection failed, or patience ended
 TOO_MANY = 429
-SERVER_ERRORS = range(500, 600)
 CLIENT_ERRORS = range(400, 500)
 
 
