@@ -22,6 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import NoReturn, Protocol
 
+from model.command_line.files import UsageError, check_output, read, say, write
 from model.config import TUNES
 from model.container import format as file_format
 from model.errors import (
@@ -39,7 +40,6 @@ from model.types import FileInfo, Limits, Region
 # torch, numpy's and Pillow's parts are imported where they are used: `cwic --help` and `inspect` are instant.
 
 _SUFFIXES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
-_OPEN_FILE = re.compile(r"/dev/(stdin|stdout|stderr|fd/\d+)|/proc/(self|\d+)/fd/\d+")
 _MAX_PIXELS = 100_000_000  # a person at their own machine, not a stranger at a service's: 2.5 times its limit
 _QUALITY = f"1 to 100 (default: {DEFAULT_QUALITY:g}); not for models of one rate"
 
@@ -56,10 +56,6 @@ class Checkpoints(Protocol):
         """The codec of a name; raises CheckpointError."""
 
 
-class _Usage(Exception):
-    """Carries what is wrong with the command line."""
-
-
 def main(argv: Sequence[str] | None = None, *, checkpoints: Checkpoints | None = None) -> int:
     """Run one command.
 
@@ -74,7 +70,7 @@ def main(argv: Sequence[str] | None = None, *, checkpoints: Checkpoints | None =
         return _COMMANDS[args.command](args, checkpoints)
     except SystemExit:  # --help and --version
         return 0
-    except (_Usage, ParameterError, DeviceError) as exc:
+    except (UsageError, ParameterError, DeviceError) as exc:
         return _fail(2, exc)
     except LimitError as exc:
         return _fail(1, f"{exc}" + ("; --max-pixels raises it" if exc.name == "max_pixels" else ""))
@@ -98,7 +94,7 @@ def main(argv: Sequence[str] | None = None, *, checkpoints: Checkpoints | None =
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line instead of argparse's several, and no exit."""
-        raise _Usage(f"{message} (see `{self.prog} --help`)")
+        raise UsageError(f"{message} (see `{self.prog} --help`)")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -172,12 +168,12 @@ def _compress(args: argparse.Namespace, checkpoints: Checkpoints | None) -> int:
     from model.images.files import read_image
 
     options = EncodeOptions(quality=args.quality, tune=args.tune, lossless=args.lossless or None)
-    _check_output(args)
-    data = _read(args.input)
+    check_output(args.input, args.output)
+    data = read(args.input)
     picture = read_image(data, limits=_limits(args))
     codec = _load(args, checkpoints)
     file = codec.encode(picture.array, options)
-    _write(args.output, file)
+    write(args.output, file)
     info = file_format.inspect(file)
     words = [
         f"{info.width}x{info.height}: {len(data)} -> {len(file)} bytes ({len(data) / len(file):.2f}x smaller)",
@@ -186,7 +182,7 @@ def _compress(args: argparse.Namespace, checkpoints: Checkpoints | None) -> int:
         *([f"model {codec.info.name}"] if info.model_id else []),
         *picture.notes,
     ]
-    _say(", ".join(words))
+    say(", ".join(words))
     return 0
 
 
@@ -202,12 +198,12 @@ def _decompress(args: argparse.Namespace, checkpoints: Checkpoints | None) -> in
 
     options = DecodeOptions(region=args.region, groups=args.groups, allow_truncated=args.allow_truncated)
     format = _format(args)
-    _check_output(args)
-    data, limits = _read(args.input), _limits(args)
+    check_output(args.input, args.output)
+    data, limits = read(args.input), _limits(args)
     # Refuses what is damaged before the slow imports.
     file = file_format.unpack(data, limits=limits, allow_truncated=options.allow_truncated)
     array = _load(args, checkpoints, file=file).decode(file, options)
-    _write(args.output, write_image(array, format=format))
+    write(args.output, write_image(array, format=format))
     return 0
 
 
@@ -217,30 +213,30 @@ def _importance_map(args: argparse.Namespace, checkpoints: Checkpoints | None) -
 
     options = EncodeOptions(quality=args.quality)
     format = _format(args)
-    _check_output(args)
-    data = _read(args.input)
+    check_output(args.input, args.output)
+    data = read(args.input)
     if data.startswith(file_format.MAGIC):
         if args.quality is not None:
-            raise _Usage("--quality is for pictures; a .cwic file has its own")
+            raise UsageError("--quality is for pictures; a .cwic file has its own")
         file = file_format.unpack(data, limits=_limits(args))
         array = _load(args, checkpoints, file=file).importance_map(file)
     else:
         picture = read_image(data, limits=_limits(args)).array
         array = _load(args, checkpoints).importance_map(picture, options)
-    _write(args.output, write_image(array, format=format))
+    write(args.output, write_image(array, format=format))
     return 0
 
 
 def _inspect(args: argparse.Namespace, checkpoints: Checkpoints | None) -> int:
     del checkpoints  # needs none
-    info = file_format.inspect(_read(args.input))
+    info = file_format.inspect(read(args.input))
     facts = dataclasses.asdict(info) | {"bpp": round(info.bpp, 4)}
     if args.json:
         text = json.dumps(facts, indent=2)
     else:
         facts["sections"] = ", ".join(f"{section.name} {section.length}" for section in info.sections)
         text = "\n".join(f"{name:12} {_fact(value)}" for name, value in facts.items())
-    _write("-", f"{text}\n".encode())
+    write("-", f"{text}\n".encode())
     return 0
 
 
@@ -277,19 +273,21 @@ def _region(text: str) -> Region:
 
 def _limits(args: argparse.Namespace) -> Limits:
     if args.max_pixels < 1:
-        raise _Usage(f"--max-pixels is at least 1, got {args.max_pixels}")
+        raise UsageError(f"--max-pixels is at least 1, got {args.max_pixels}")
     return Limits(max_pixels=args.max_pixels)
 
 
 def _format(args: argparse.Namespace) -> str:
-    """The picture format to write; raises _Usage where nothing says which."""
+    """The picture format to write; raises UsageError where nothing says which."""
     if args.format is not None:
         return str(args.format)
     if args.output == "-":
         return "png"
     suffix = Path(args.output).suffix.lower()
     if suffix not in _SUFFIXES:
-        raise _Usage(f"OUT ends with one of {', '.join(_SUFFIXES)}, got {args.output!r}; or give --format")
+        raise UsageError(
+            f"OUT ends with one of {', '.join(_SUFFIXES)}, got {args.output!r}; or give --format"
+        )
     return _SUFFIXES[suffix]
 
 
@@ -313,60 +311,6 @@ def _load(
     return codec  # one that does not fit says so itself, with both ids
 
 
-def _read(path: str) -> bytes:
-    """All of a file or of standard input; raises OSError."""
-    if path != "-":
-        return Path(path).read_bytes()
-    if sys.stdin is None or sys.stdin.isatty():
-        raise _Usage("IN is `-`, but standard input is closed or a terminal")
-    return sys.stdin.buffer.read()
-
-
-def _check_output(args: argparse.Namespace) -> None:
-    """Fail before the work, not after it."""
-    out = Path(args.output)
-    if args.output == "-":
-        if sys.stdout is None or sys.stdout.isatty():
-            raise _Usage("OUT is `-`, but standard output is closed or a terminal")
-    elif out.is_dir():
-        raise IsADirectoryError(None, "is a folder", args.output)
-    elif not _is_stream(out):
-        if not out.resolve().parent.is_dir():
-            raise FileNotFoundError(None, "its folder does not exist", args.output)
-        if args.input != "-" and out.exists() and out.samefile(args.input):
-            raise _Usage(f"IN and OUT are one file, {args.output}")
-
-
-def _is_stream(path: Path) -> bool:
-    """Whether a path is a pipe or a device, or stands for an open file, as /dev/stdout does."""
-    return _OPEN_FILE.fullmatch(str(path)) is not None or (path.exists() and not path.is_file())
-
-
-def _write(path: str, data: bytes) -> None:
-    """A file, through a temporary one beside it; or standard output, a pipe or a device. Raises OSError."""
-    target = Path(path).resolve()  # a link stays a link
-    if path == "-":
-        if sys.stdout is None:
-            raise OSError("standard output is closed")
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-    elif _is_stream(Path(path)):
-        with open(path, "ab") as stream:  # what an open file has already stays
-            stream.write(data)
-    else:
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-        try:
-            with temporary.open("xb") as file:
-                if target.exists():
-                    os.fchmod(file.fileno(), target.stat().st_mode)
-                file.write(data)
-            temporary.replace(target)
-        except OSError as exc:
-            raise OSError(exc.errno, exc.strerror, path) from exc
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
 def _memory_ran_out(error: Exception) -> str:
     """What to say of it; raises what is something else, as torch has no error of its own for this."""
     if isinstance(error, RuntimeError) and not re.search("(allocate|out of) memory", f"{error}"):
@@ -375,13 +319,8 @@ def _memory_ran_out(error: Exception) -> str:
 
 
 def _fail(status: int, reason: object) -> int:
-    _say(" ".join(f"{reason}".split()))
+    say(" ".join(f"{reason}".split()))
     return status
-
-
-def _say(text: str) -> None:
-    with suppress(OSError, ValueError, AttributeError):  # nowhere to say it
-        sys.stderr.write(f"cwic: {text}\n")
 
 
 if __name__ == "__main__":

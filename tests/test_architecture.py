@@ -18,8 +18,10 @@ PACKAGES = {"model": {"model"}, "service": {"model", "service"}, "training": {"m
 ORDER = {
     "model": (
         "errors", "types", "tiling", "config", "container", "options", "steps", "protocol", "images", "entropy",
-        "context", "profiles", "loaded", "rate_control", "encoder", "decoder", "codec", "checkpoints", "cli",
+        "context", "profiles", "loaded", "rate_control", "encoder", "decoder", "codec", "checkpoints", "command_line",
+        "cli",
     ),
+    "model.command_line": ("files",),
     "model.container": ("lossless", "reader", "header", "directory", "format"),
     "model.images": ("tiff", "avif", "colour", "files", "writing"),
     "model.entropy": ("tables", "range_coder", "symbols", "fit"),

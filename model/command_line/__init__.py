@@ -1,0 +1,1 @@
+"""What the `cwic` command's subcommands share; see `model.cli`."""
