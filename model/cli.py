@@ -1,8 +1,10 @@
 """The `cwic` command: compress, decompress, importance-map and inspect, for files or `-` (standard streams).
 
+Of many files and folders, with `--output-dir`, one that fails does not keep the others from being done.
+
 Exit status:
     0   done
-    1   the input was refused, or a file cannot be read or written
+    1   the input was refused, or a file cannot be read or written; of many, at least one
     2   the command line asks for something that does not exist or does not fit
     3   no usable checkpoint on this machine
     130 interrupted
@@ -13,47 +15,29 @@ Every failure is one line on standard error. An output file appears whole or not
 import argparse
 import dataclasses
 import json
-import os
-import re
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Collection, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import NoReturn
 
+from model.command_line.batch import Worker, default_jobs, plan, run_all
+from model.command_line.codecs import Checkpoints, source_of
 from model.command_line.files import UsageError, check_output, read, say, write
+from model.command_line.outcomes import Outcome, attempt
 from model.config import TUNES
 from model.container import format as file_format
-from model.errors import (
-    CheckpointError,
-    CheckpointNotFoundError,
-    DeviceError,
-    InputError,
-    LimitError,
-    ParameterError,
-)
+from model.errors import CheckpointNotFoundError
 from model.options import DEFAULT_QUALITY, DecodeOptions, EncodeOptions
 from model.protocol import PictureCodec
 from model.types import FileInfo, Limits, Region
 
 # torch, numpy's and Pillow's parts are imported where they are used: `cwic --help` and `inspect` are instant.
 
+_CWIC = ".cwic"
 _SUFFIXES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 _MAX_PIXELS = 100_000_000  # a person at their own machine, not a stranger at a service's: 2.5 times its limit
 _QUALITY = f"1 to 100 (default: {DEFAULT_QUALITY:g}); not for models of one rate"
-
-
-class Checkpoints(Protocol):
-    """Where codecs come from: `model.checkpoints`, or something like it in a test."""
-
-    DEFAULT_MODEL_DIR: Path
-
-    def available(self, model_dir: Path) -> tuple[str, ...]:
-        """Names of the checkpoints in a folder, the default first."""
-
-    def load_codec(self, name: str, *, model_dir: Path, device: str, limits: Limits | None) -> PictureCodec:
-        """The codec of a name; raises CheckpointError."""
 
 
 def main(argv: Sequence[str] | None = None, *, checkpoints: Checkpoints | None = None) -> int:
@@ -66,35 +50,62 @@ def main(argv: Sequence[str] | None = None, *, checkpoints: Checkpoints | None =
     Returns the exit status (see the module's docstring).
     """
     try:
-        args = _parser().parse_args(argv)
-        return _COMMANDS[args.command](args, checkpoints)
+        outcome = attempt(lambda: _run(_arguments(argv), checkpoints))
     except SystemExit:  # --help and --version
         return 0
-    except (UsageError, ParameterError, DeviceError) as exc:
-        return _fail(2, exc)
-    except LimitError as exc:
-        return _fail(1, f"{exc}" + ("; --max-pixels raises it" if exc.name == "max_pixels" else ""))
-    except InputError as exc:
-        return _fail(1, exc)
-    except CheckpointError as exc:
-        return _fail(3, exc)
-    except BrokenPipeError:
-        # The reader has gone, which is its right. Python would complain once more when it flushes at exit.
-        with suppress(OSError, ValueError, AttributeError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as exc:
-        return _fail(1, f"{exc.filename}: {exc.strerror}" if exc.filename and exc.strerror else exc)
-    except (MemoryError, RuntimeError) as exc:
-        return _fail(1, _memory_ran_out(exc))
     except KeyboardInterrupt:
         return 130
+    if f"{outcome}":
+        say(f"{outcome}")
+    return outcome.status
+
+
+def _run(args: argparse.Namespace, checkpoints: Checkpoints | None) -> Outcome:
+    command = _COMMANDS[args.command]
+    if "paths" not in args:
+        return command(args, checkpoints)
+    if args.output_dir is not None:
+        return _batch(args, checkpoints)
+    if args.jobs is not None:
+        raise UsageError("--jobs is for --output-dir")
+    if len(args.paths) != 2:
+        raise UsageError(f"expected IN and OUT, or --output-dir; got {len(args.paths)} paths")
+    args.input, args.output = args.paths
+    return command(args, checkpoints)
+
+
+def _batch(args: argparse.Namespace, checkpoints: Checkpoints | None) -> Outcome:
+    """Many files; each that fails has a line of its own."""
+    from model.images.files import SUFFIXES
+
+    _options(args)
+    if args.jobs is not None and args.jobs < 1:
+        raise UsageError(f"--jobs is at least 1, got {args.jobs}")
+    suffixes: Collection[str]
+    if args.command == "compress":
+        suffixes, suffix = SUFFIXES, _CWIC
+    else:
+        suffixes = {_CWIC} if args.command == "decompress" else SUFFIXES | {_CWIC}
+        suffix = next(each for each, name in _SUFFIXES.items() if name == (args.format or "png"))
+    tasks = plan(args.paths, args.output_dir, suffixes=suffixes, suffix=suffix)
+    jobs = args.jobs or (default_jobs(args.device) if len(tasks) > 1 else 1)
+    return run_all(tasks, Worker(_COMMANDS[args.command], args, checkpoints), jobs=jobs)
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line instead of argparse's several, and no exit."""
         raise UsageError(f"{message} (see `{self.prog} --help`)")
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    args, more = parser.parse_known_args(argv)  # what argparse knows not is also a path behind an option
+    if more and ("paths" not in args or any(word != "-" and word.startswith("-") for word in more)):
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
+    if more:
+        args.paths += more
+    return args
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -140,8 +151,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_paths(parser: argparse.ArgumentParser, source: str, target: str) -> None:
-    parser.add_argument("input", metavar="IN", help=source)
-    parser.add_argument("output", metavar="OUT", help=f"{target}; overwritten if it exists")
+    parser.usage = f"{parser.prog} [options] IN OUT\n       {parser.prog} [options] IN... --output-dir DIR"
+    parser.add_argument(
+        "paths", nargs="+", metavar="IN", help=f"{source}; with --output-dir also a folder of them"
+    )
+    parser.add_argument(
+        "--output-dir", metavar="DIR", type=Path, help="folder for the results of any number of files"
+    )
+    parser.add_argument(
+        "--jobs", metavar="N", type=int, help="files at a time (default: one for each CPU, with a GPU 1)"
+    )
+    parser.epilog = f"OUT: {target}. A file that exists is overwritten."
 
 
 def _add_format(parser: argparse.ArgumentParser) -> None:
@@ -164,10 +184,25 @@ def _add_codec(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _compress(args: argparse.Namespace, checkpoints: Checkpoints | None) -> int:
+def _options(args: argparse.Namespace) -> EncodeOptions | DecodeOptions:
+    """What the command line asks of the codec; raises ParameterError."""
+    return _decode_options(args) if args.command == "decompress" else _encode_options(args)
+
+
+def _encode_options(args: argparse.Namespace) -> EncodeOptions:
+    if args.command == "importance-map":
+        return EncodeOptions(quality=args.quality)
+    return EncodeOptions(quality=args.quality, tune=args.tune, lossless=args.lossless or None)
+
+
+def _decode_options(args: argparse.Namespace) -> DecodeOptions:
+    return DecodeOptions(region=args.region, groups=args.groups, allow_truncated=args.allow_truncated)
+
+
+def _compress(args: argparse.Namespace, checkpoints: Checkpoints | None) -> Outcome:
     from model.images.files import read_image
 
-    options = EncodeOptions(quality=args.quality, tune=args.tune, lossless=args.lossless or None)
+    options = _encode_options(args)
     check_output(args.input, args.output)
     data = read(args.input)
     picture = read_image(data, limits=_limits(args))
@@ -180,10 +215,8 @@ def _compress(args: argparse.Namespace, checkpoints: Checkpoints | None) -> int:
         f"{info.bpp:.3f} bpp",
         *_rate(info),
         *([f"model {codec.info.name}"] if info.model_id else []),
-        *picture.notes,
     ]
-    say(", ".join(words))
-    return 0
+    return Outcome(text=", ".join(words), notes=picture.notes)
 
 
 def _rate(info: FileInfo) -> list[str]:
@@ -193,10 +226,10 @@ def _rate(info: FileInfo) -> list[str]:
     return ["one rate"] if info.quality is None else [f"quality {info.quality:g}", f"tune {info.tune}"]
 
 
-def _decompress(args: argparse.Namespace, checkpoints: Checkpoints | None) -> int:
+def _decompress(args: argparse.Namespace, checkpoints: Checkpoints | None) -> Outcome:
     from model.images.writing import write_image
 
-    options = DecodeOptions(region=args.region, groups=args.groups, allow_truncated=args.allow_truncated)
+    options = _decode_options(args)
     format = _format(args)
     check_output(args.input, args.output)
     data, limits = read(args.input), _limits(args)
@@ -204,14 +237,14 @@ def _decompress(args: argparse.Namespace, checkpoints: Checkpoints | None) -> in
     file = file_format.unpack(data, limits=limits, allow_truncated=options.allow_truncated)
     array = _load(args, checkpoints, file=file).decode(file, options)
     write(args.output, write_image(array, format=format))
-    return 0
+    return Outcome()
 
 
-def _importance_map(args: argparse.Namespace, checkpoints: Checkpoints | None) -> int:
+def _importance_map(args: argparse.Namespace, checkpoints: Checkpoints | None) -> Outcome:
     from model.images.files import read_image
     from model.images.writing import write_image
 
-    options = EncodeOptions(quality=args.quality)
+    options = _encode_options(args)
     format = _format(args)
     check_output(args.input, args.output)
     data = read(args.input)
@@ -224,10 +257,10 @@ def _importance_map(args: argparse.Namespace, checkpoints: Checkpoints | None) -
         picture = read_image(data, limits=_limits(args)).array
         array = _load(args, checkpoints).importance_map(picture, options)
     write(args.output, write_image(array, format=format))
-    return 0
+    return Outcome()
 
 
-def _inspect(args: argparse.Namespace, checkpoints: Checkpoints | None) -> int:
+def _inspect(args: argparse.Namespace, checkpoints: Checkpoints | None) -> Outcome:
     del checkpoints  # needs none
     info = file_format.inspect(read(args.input))
     facts = dataclasses.asdict(info) | {"bpp": round(info.bpp, 4)}
@@ -237,7 +270,7 @@ def _inspect(args: argparse.Namespace, checkpoints: Checkpoints | None) -> int:
         facts["sections"] = ", ".join(f"{section.name} {section.length}" for section in info.sections)
         text = "\n".join(f"{name:12} {_fact(value)}" for name, value in facts.items())
     write("-", f"{text}\n".encode())
-    return 0
+    return Outcome()
 
 
 def _fact(value: object) -> object:
@@ -295,10 +328,7 @@ def _load(
     args: argparse.Namespace, checkpoints: Checkpoints | None, *, file: file_format.Container | None = None
 ) -> PictureCodec:
     """The codec that the command line names, or else the one that made a file, or else the default."""
-    if checkpoints is None:
-        from model import checkpoints as real
-
-        checkpoints = real
+    checkpoints = source_of(checkpoints)
     model_dir = args.model_dir or checkpoints.DEFAULT_MODEL_DIR
     names = (args.model,) if args.model else checkpoints.available(model_dir)
     if not names:
@@ -309,18 +339,6 @@ def _load(
         if wanted in ("", codec.info.model_id):
             break
     return codec  # one that does not fit says so itself, with both ids
-
-
-def _memory_ran_out(error: Exception) -> str:
-    """What to say of it; raises what is something else, as torch has no error of its own for this."""
-    if isinstance(error, RuntimeError) and not re.search("(allocate|out of) memory", f"{error}"):
-        raise error
-    return "not enough memory for a picture of this size"
-
-
-def _fail(status: int, reason: object) -> int:
-    say(" ".join(f"{reason}".split()))
-    return status
 
 
 if __name__ == "__main__":

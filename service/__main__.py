@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, get_args
 
 from pydantic import ValidationError
 
+from model.cpus import usable_cpus
 from model.errors import CheckpointError, DeviceError
 from service import healthcheck
-from service.cpus import usable_cpus
 from service.keys import KeysError
 from service.observe import logs
 from service.settings import PREFIX, SECRETS, Settings

@@ -17,11 +17,11 @@ PACKAGES = {"model": {"model"}, "service": {"model", "service"}, "training": {"m
 # In each folder its modules and folders; each may import only those before it. A new one gets its place here.
 ORDER = {
     "model": (
-        "errors", "types", "tiling", "config", "container", "options", "steps", "protocol", "images", "entropy",
-        "context", "profiles", "loaded", "rate_control", "encoder", "decoder", "codec", "checkpoints", "command_line",
-        "cli",
+        "errors", "types", "cpus", "tiling", "config", "container", "options", "steps", "protocol", "images",
+        "entropy", "context", "profiles", "loaded", "rate_control", "encoder", "decoder", "codec", "checkpoints",
+        "command_line", "cli",
     ),
-    "model.command_line": ("files",),
+    "model.command_line": ("files", "codecs", "outcomes", "batch"),
     "model.container": ("lossless", "reader", "header", "directory", "format"),
     "model.images": ("tiff", "avif", "colour", "files", "writing"),
     "model.entropy": ("tables", "range_coder", "symbols", "fit"),
@@ -32,7 +32,7 @@ ORDER = {
     "model.profiles.cwic": ("transforms", "network"),
     "model.profiles.cvpr2018": ("operators", "transforms", "network"),
     "service": (
-        "version", "cpus", "keys", "settings", "uploads", "healthcheck", "observe", "jobs", "api", "web", "app",
+        "version", "keys", "settings", "uploads", "healthcheck", "observe", "jobs", "api", "web", "app",
         "server", "__main__",
     ),
     "service.observe": (

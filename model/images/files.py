@@ -79,24 +79,33 @@ class _File(BytesIO):
 
 
 class _Kind(NamedTuple):
-    """A format that we read: its name, the pattern of its first bytes and Pillow's class for it."""
+    """A format that we read: its name, the pattern of its first bytes, Pillow's class for it, and its suffixes."""
 
     name: str
     magic: re.Pattern[bytes]
     open: Callable[[BytesIO], ImageFile.ImageFile]
+    suffixes: tuple[str, ...]
 
 
 # JpegImageFile itself, not Pillow's factory: a phone's second picture (a gain map) is no second frame.
 _KINDS = (
-    _Kind("PNG", re.compile(rb"\x89PNG\r\n\x1a\n"), PngImageFile),
-    _Kind("JPEG", re.compile(rb"\xff\xd8\xff"), JpegImageFile),
-    _Kind("WebP", re.compile(rb"RIFF.{4}WEBP", re.DOTALL), WebPImageFile),
-    _Kind("AVIF", re.compile(rb".{4}ftyp(avif|avis|.{8}(.{4}){0,12}?(avif|avis))", re.DOTALL), AvifImageFile),
-    _Kind("GIF", re.compile(rb"GIF8[79]a"), GifImageFile),
-    _Kind("TIFF", re.compile(rb"II[*+]\0|MM\0[*+]"), TiffImagePlugin.TiffImageFile),
-    _Kind("BMP", re.compile(rb"BM"), BmpImageFile),
-    _Kind("PPM", re.compile(rb"P[1-6fF7][\s#]"), PpmImageFile),
+    _Kind("PNG", re.compile(rb"\x89PNG\r\n\x1a\n"), PngImageFile, (".png", ".apng")),
+    _Kind("JPEG", re.compile(rb"\xff\xd8\xff"), JpegImageFile, (".jpg", ".jpeg", ".jpe", ".jfif")),
+    _Kind("WebP", re.compile(rb"RIFF.{4}WEBP", re.DOTALL), WebPImageFile, (".webp",)),
+    _Kind(
+        "AVIF",
+        re.compile(rb".{4}ftyp(avif|avis|.{8}(.{4}){0,12}?(avif|avis))", re.DOTALL),
+        AvifImageFile,
+        (".avif",),
+    ),
+    _Kind("GIF", re.compile(rb"GIF8[79]a"), GifImageFile, (".gif",)),
+    _Kind("TIFF", re.compile(rb"II[*+]\0|MM\0[*+]"), TiffImagePlugin.TiffImageFile, (".tif", ".tiff")),
+    _Kind("BMP", re.compile(rb"BM"), BmpImageFile, (".bmp", ".dib")),
+    _Kind("PPM", re.compile(rb"P[1-6fF7][\s#]"), PpmImageFile, (".ppm", ".pgm", ".pbm", ".pnm")),
 )
+
+SUFFIXES = frozenset(suffix for kind in _KINDS for suffix in kind.suffixes)
+"""How names of pictures that are read end, in small letters."""
 
 # Named in the refusal, so that people know what they sent.
 _NOT_READ = (

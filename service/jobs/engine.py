@@ -9,9 +9,9 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeVar
 
+from model.cpus import usable_cpus
 from model.errors import CwicError
 from model.protocol import PictureCodec
-from service.cpus import usable_cpus
 from service.jobs import models
 from service.jobs.admission import Admission, Ticket
 from service.jobs.errors import (

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from model import cli
 from model.codec import Codec
+from model.command_line.codecs import Checkpoints
 from model.container import format as file_format
 from model.container.format import Container, Header, Section
 from model.errors import CheckpointNotFoundError, ParameterError, SelfTestError, WrongModelError
@@ -642,5 +643,5 @@ def test_help_version_and_inspect_import_neither_torch_nor_pillow(tmp_path: Path
 def test_the_real_checkpoints_module_fits() -> None:
     from model import checkpoints
 
-    fits: cli.Checkpoints = checkpoints
+    fits: Checkpoints = checkpoints
     assert fits.DEFAULT_MODEL_DIR.name == "weights"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service import cpus
+from model import cpus
 
 
 def write(root: Path, files: dict[str, str]) -> Path:
