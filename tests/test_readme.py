@@ -38,8 +38,10 @@ def codec() -> Codec:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with a photo.jpg."""
-    Image.fromarray(picture(128, 192)).save(tmp_path / "photo.jpg")
+    """A working folder with a photo.jpg, and a folder with one."""
+    (tmp_path / "photos").mkdir()
+    for path in (tmp_path / "photo.jpg", tmp_path / "photos" / "photo.jpg"):
+        Image.fromarray(picture(128, 192)).save(path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -120,9 +122,10 @@ def test_the_line_with_a_key_is_let_in_and_no_other(folder: Path, monkeypatch: p
 
 def test_the_command_lines_work_in_their_order(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = commands("cwic")
-    assert len(lines) == 4
+    assert len(lines) == 5
     for line in lines:
         assert main(line.split()[1:]) == 0
+    assert (folder / "small" / "photo.cwic").is_file()
     assert "192" in capsys.readouterr().out
     assert load(folder / "photo.png").shape == (128, 192, 3)
 
