@@ -72,5 +72,5 @@ $(VENV)/.serve-$(TORCH): $(VENV)/.made $(SOURCES)
 	$(call install,.)
 
 $(VENV)/.dev-$(TORCH): $(VENV)/.made $(SOURCES)
-	$(call install,.[otel$(comma)train$(comma)measure$(comma)dev])
+	$(call install,.[otel$(comma)heif$(comma)client$(comma)train$(comma)measure$(comma)dev])
 	@touch $@

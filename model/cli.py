@@ -114,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
 
     compress = commands.add_parser("compress", help="a picture to a .cwic file")
-    _add_paths(compress, "picture: PNG, JPEG, WebP, AVIF, GIF, TIFF, BMP or PPM", ".cwic file")
+    _add_paths(compress, "picture: PNG, JPEG, WebP, AVIF, GIF, TIFF, BMP, PPM or HEIC", ".cwic file")
     compress.add_argument("--quality", type=float, help=_QUALITY)
     compress.add_argument(
         "--tune", choices=TUNES, help="what the file is made to be good at (default: the model's)"

@@ -1,10 +1,10 @@
-"""Picture files to pixels: any common format in. Pillow and numpy only.
+"""Picture files to pixels: any common format in. Pillow and numpy only, and pillow-heif where it is installed.
 
 What happens to a picture on its way in, in this order; each step that changed something leaves a note:
 
     identified by its first bytes; size checked against the limits before a pixel is decoded
     first frame of an animation             first-frame-of-12, first-frame-of-many
-    16-bit samples scaled to 8              depth-16-to-8
+    samples of more than 8 bits scaled      depth-16-to-8
     embedded ICC profile applied            icc-converted; icc-ignored for a damaged or unfitting one
     CMYK or Lab without a profile           cmyk-converted, lab-converted
     colour primaries that we cannot apply   primaries-ignored
@@ -34,7 +34,7 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from model.errors import BrokenImageError, InputError, LimitError, UnsupportedImageError
-from model.images.avif import check_avif
+from model.images.boxes import check_boxes
 from model.images.colour import is_deep, load, load_deep, rawmode_of, to_srgb
 from model.images.tiff import check_tiff, count_tiff_pages
 from model.types import Limits, Pixels
@@ -87,6 +87,15 @@ class _Kind(NamedTuple):
     suffixes: tuple[str, ...]
 
 
+def _open_heic(file: BytesIO) -> ImageFile.ImageFile:
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError as exc:
+        raise UnsupportedImageError("this is HEIC, which is read with the extra `heif` of cwic") from exc
+    image: ImageFile.ImageFile = HeifImageFile(file)
+    return image
+
+
 # JpegImageFile itself, not Pillow's factory: a phone's second picture (a gain map) is no second frame.
 _KINDS = (
     _Kind("PNG", re.compile(rb"\x89PNG\r\n\x1a\n"), PngImageFile, (".png", ".apng")),
@@ -97,6 +106,12 @@ _KINDS = (
         re.compile(rb".{4}ftyp(avif|avis|.{8}(.{4}){0,12}?(avif|avis))", re.DOTALL),
         AvifImageFile,
         (".avif",),
+    ),
+    _Kind(
+        "HEIC",
+        re.compile(rb".{4}ftyp(hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL),
+        _open_heic,
+        (".heic", ".heif", ".hif"),
     ),
     _Kind("GIF", re.compile(rb"GIF8[79]a"), GifImageFile, (".gif",)),
     _Kind("TIFF", re.compile(rb"II[*+]\0|MM\0[*+]"), TiffImagePlugin.TiffImageFile, (".tif", ".tiff")),
@@ -116,7 +131,6 @@ _NOT_READ = (
     ("HTML", re.compile(rb"\s*<(!DOCTYPE html|html)", re.IGNORECASE)),
     ("JPEG XL", re.compile(rb"\xff\x0a|\0\0\0\x0cJXL ")),
     ("JPEG 2000", re.compile(rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  ")),
-    ("HEIC", re.compile(rb".{4}ftyp(hei|hev|mif1|msf1)", re.DOTALL)),
     ("MP4 or MOV video", re.compile(rb".{4}ftyp", re.DOTALL)),
     ("Matroska or WebM video", re.compile(rb"\x1aE\xdf\xa3")),
     ("Photoshop", re.compile(rb"8BPS")),
@@ -133,12 +147,13 @@ _NOT_READ = (
 def read_image(data: bytes, *, limits: Limits) -> Picture:
     """The first picture in a file's bytes, as 8-bit sRGB pixels, upright; safe from several threads at once.
 
-    Reads PNG, JPEG, WebP, AVIF, GIF, TIFF, BMP and PPM. Nothing is decoded before the header's width and
-    height are known to be within `limits`.
+    Reads PNG, JPEG, WebP, AVIF, GIF, TIFF, BMP and PPM, and HEIC with the extra `heif`. Nothing is decoded before the
+    header's width and height are known to be within `limits`.
 
     Raises:
         LimitError: more pixels than `limits.max_pixels`, or a side longer than `limits.max_dimension`.
-        UnsupportedImageError: another format, or samples that have no faithful 8-bit form (float, HDR).
+        UnsupportedImageError: another format, HEIC without the extra, or samples that have no faithful 8-bit form
+            (float, HDR).
         BrokenImageError: damaged or cut short.
     """
     return _guarded(_read, data, limits)
@@ -202,8 +217,8 @@ def _open(data: bytes, kind: _Kind, limits: Limits) -> ImageFile.ImageFile:
     """A picture of a known format, of which nothing is decoded; raises what Pillow raises."""
     if kind.name == "TIFF":
         check_tiff(data)
-    if kind.name == "AVIF":
-        check_avif(data)
+    if kind.name in ("AVIF", "HEIC"):
+        check_boxes(data, name=kind.name, limits=limits)
     image = kind.open(_file(data, kind))
     _check_size(image.size, limits)
     return image
@@ -220,13 +235,19 @@ def _read(data: bytes, kind: _Kind, limits: Limits) -> Picture:
     notes = _inspect(image, data)
     if frames := _frames(image, data):
         notes.append(f"first-frame-of-{frames}")
-    turned_by_pillow = isinstance(image, TiffImagePlugin.TiffImageFile) and _is_turn(image.tag_v2.get(0x0112))
+    size, turned = image.size, _turned_by_plugin(image)
     uncovered = _uncovered(image)
     if is_deep(image):
         notes.append("depth-16-to-8")
         colour, alpha = load_deep(image, reopen=lambda: kind.open(_file(data, kind)))
     else:
+        if image.info.get("bit_depth", 8) > 8:  # of HEIC, which comes scaled
+            notes.append("depth-16-to-8")
         colour, alpha = load(image)
+    if sorted(image.size) != sorted(
+        size
+    ):  # a decoder's word against the header's, whose size has been checked
+        raise BrokenImageError(f"{kind.name} of {size} pixels by its header and {image.size} by its samples")
     colour, colour_notes = to_srgb(colour, profile=image.info.get("icc_profile"))
     notes += colour_notes
     array: Pixels = np.array(colour)  # [H, W, 3]; a copy, because Pillow's own view is read-only
@@ -237,7 +258,7 @@ def _read(data: bytes, kind: _Kind, limits: Limits) -> Picture:
     elif alpha is not None:
         notes.append("alpha-opaque-dropped")
     orientation = _orientation(image, notes)
-    if turned_by_pillow or orientation != 1:
+    if turned or orientation != 1:
         notes.append("orientation-applied")
     return Picture(np.ascontiguousarray(_turn(array, orientation)), tuple(notes))
 
@@ -288,12 +309,14 @@ def _inspect(image: ImageFile.ImageFile, data: bytes) -> list[str]:
 
 
 def _colour_code(image: ImageFile.ImageFile, data: bytes) -> tuple[int, int]:
-    """Colour primaries and transfer function (ITU-T H.273) of PNG's cICP or AVIF's nclx; 2 is unknown."""
+    """Colour primaries and transfer function (ITU-T H.273) of PNG's cICP or nclx of AVIF and HEIC; 2 is unknown."""
     if isinstance(image, PngImageFile) and (at := data.find(b"cICP", 0, max(data.find(b"IDAT"), 0))) >= 0:
         return data[at + 4], data[at + 5]
     if isinstance(image, AvifImageFile) and (at := data.find(b"colrnclx", 0, 1 << 16)) >= 0:
         primaries, transfer = struct.unpack_from(">HH", data, at + 8)
         return primaries, transfer
+    if nclx := image.info.get("nclx_profile"):  # of HEIC
+        return int(nclx["color_primaries"]), int(nclx["transfer_characteristics"])
     return 2, 2
 
 
@@ -323,9 +346,16 @@ def _is_turn(orientation: object) -> bool:
     return isinstance(orientation, int) and 2 <= orientation <= 8
 
 
+def _turned_by_plugin(image: ImageFile.ImageFile) -> bool:
+    """Whether a picture that is not loaded yet will come upright from Pillow although it is not stored so."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return _is_turn(image.tag_v2.get(0x0112))
+    return image.format == "HEIF" and _is_turn(image.info.get("original_orientation"))
+
+
 def _orientation(image: ImageFile.ImageFile, notes: list[str]) -> int:
     """The EXIF (or XMP) orientation, 1 to 8, after loading: PNG may have its tags behind the pixels."""
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
+    if isinstance(image, TiffImagePlugin.TiffImageFile) or image.format == "HEIF":
         return 1  # the plugin has turned it
     try:
         value = image.getexif().get(0x0112, 1)

@@ -27,7 +27,9 @@ T = TypeVar("T")
 
 NOTES = "X-CWIC-Notes"
 
-_PICTURE = "A picture: PNG, JPEG, WebP, AVIF, GIF, TIFF, BMP or PPM; its bytes tell which."
+_PICTURE = (
+    "A picture: PNG, JPEG, WebP, AVIF, GIF, TIFF, BMP, PPM or (with `cwic[heif]`) HEIC; its bytes tell which."
+)
 _FILE = "A .cwic file."
 _MODEL = {"X-CWIC-Model": "Id of the model that did it."}
 _BPP = {"X-CWIC-Bpp": "Bits per pixel of the .cwic file."}

@@ -1,7 +1,9 @@
-"""A guard before Pillow's AVIF reader: how many items a file may describe.
+"""A guard before the readers of AVIF and HEIC: how many items a file may describe, and how large.
 
 libavif looks its items up one by one, so that boxes of n items cost n^2, seconds for some hundred kilobytes, in which
 Pillow lets no other thread run. A picture has a few items, a phone's grid of tiles below a hundred.
+
+libheif decodes no item that is larger than the file says; what it says is checked here.
 
     meta                      one of each:
     ├── iloc, iinf, iref      where items lie, what they are, how they belong together
@@ -11,10 +13,12 @@ Pillow lets no other thread run. A picture has a few items, a phone's grid of ti
     moov                      of sequences: the tables of frames, in trak/mdia/minf/stbl
 """
 
+import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from model.errors import BrokenImageError
+from model.errors import BrokenImageError, LimitError
+from model.types import Limits
 
 _LARGEST = 32 << 10  # bytes of a box that lists items
 _LARGEST_TABLE = 256 << 10  # bytes of a table of frames, which is looked up by arithmetic
@@ -31,23 +35,34 @@ class Box(NamedTuple):
     end: int
 
 
-def check_avif(data: bytes) -> None:
-    """Raise BrokenImageError where a file describes more items than a picture has."""
-    _check(data, Box(b"", 0, len(data)))
+def check_boxes(data: bytes, *, name: str, limits: Limits) -> None:
+    """Refuse a file of the format `name` by what it says about its items: the picture, or its tiles and thumbnails.
+
+    Raises:
+        BrokenImageError: it describes more items than a picture has.
+        LimitError: one of them has more pixels than a picture may have.
+    """
+    for box in _checked(data, Box(b"", 0, len(data)), name):
+        if box.name == b"ispe" and box.end - box.start >= 12:
+            width, height = struct.unpack_from(">II", data, box.start + 4)  # behind version and flags
+            if width * height > limits.max_pixels:
+                raise LimitError("max_pixels", limit=limits.max_pixels, actual=width * height)
 
 
-def _check(data: bytes, outer: Box) -> None:
+def _checked(data: bytes, outer: Box, name: str) -> Iterator[Box]:
+    """The boxes in a box, and those in them as far as the drawing above goes; raises BrokenImageError."""
     for count, box in enumerate(_boxes(data, outer)):
         size = box.end - box.start
         if count >= _MOST:
-            raise BrokenImageError(f"AVIF with more than {_MOST} boxes in {_named(outer)}")
+            raise BrokenImageError(f"{name} with more than {_MOST} boxes in {_named(outer)}")
         largest = _LARGEST_TABLE if outer.name == b"stbl" else _LARGEST if box.name in _LISTS else size
         if size > largest:
-            raise BrokenImageError(f"AVIF with {size} bytes in {_named(box)}, at most {largest} are read")
+            raise BrokenImageError(f"{name} with {size} bytes in {_named(box)}, at most {largest} are read")
+        yield box
         if box.name == b"meta":
-            _check(data, box._replace(start=box.start + 4))  # behind version and flags
+            yield from _checked(data, box._replace(start=box.start + 4), name)  # behind version and flags
         elif box.name in _INSIDE or box.name == b"stbl":
-            _check(data, box)
+            yield from _checked(data, box, name)
 
 
 def _boxes(data: bytes, outer: Box) -> Iterator[Box]:

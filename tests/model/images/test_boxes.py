@@ -1,4 +1,4 @@
-"""AVIF files that describe more items than a picture has are refused before Pillow's reader sees them."""
+"""AVIF and HEIC files that describe more or larger items than a picture has are refused before they are decoded."""
 
 import io
 import struct
@@ -10,13 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from model.errors import BrokenImageError
-from model.images.avif import check_avif
+from model.errors import BrokenImageError, LimitError
+from model.images.boxes import check_boxes
 from model.images.files import read_image
 from model.types import Limits
 from tests.effort import counted_calls
 
+LIMITS = Limits()
 FTYP = b"avif\0\0\0\0avifmif1miaf"
+
+
+def check(data: bytes, *, limits: Limits = LIMITS) -> None:
+    check_boxes(data, name="AVIF", limits=limits)
 
 
 def box(name: bytes, content: bytes) -> bytes:
@@ -42,15 +47,15 @@ def saved(frames: int, **options: object) -> bytes:
 @pytest.mark.parametrize("frames", [1, 40])
 def test_pictures_and_sequences_with_metadata_are_read(frames: int) -> None:
     data = saved(frames, xmp=bytes(100_000), icc_profile=bytes(200_000))
-    check_avif(data)
+    check(data)
     assert read_image(data, limits=Limits()).array.shape[:2] == (48, 64)
 
 
 @pytest.mark.parametrize("name", [b"iloc", b"iinf", b"iref"])
 def test_long_lists_of_items_are_refused(name: bytes) -> None:
-    check_avif(avif(full(b"meta", full(name, bytes(30_000)))))
+    check(avif(full(b"meta", full(name, bytes(30_000)))))
     with pytest.raises(BrokenImageError, match=name.decode()):
-        check_avif(avif(full(b"meta", full(name, bytes(40_000)))))
+        check(avif(full(b"meta", full(name, bytes(40_000)))))
 
 
 @pytest.mark.parametrize(
@@ -72,8 +77,16 @@ def test_wherever_the_list_is_it_is_found(content: bytes) -> None:
         read_image(avif(content), limits=Limits())
 
 
+def test_no_item_is_larger_than_a_picture_may_be() -> None:
+    size = full(b"ispe", struct.pack(">II", 30, 20))
+    content = avif(full(b"meta", box(b"iprp", box(b"ipco", full(b"ispe", struct.pack(">II", 3, 2)) + size))))
+    check(content, limits=Limits(max_pixels=600))
+    with pytest.raises(LimitError, match="got 600"):
+        check(content, limits=Limits(max_pixels=599))
+
+
 @given(st.binary(max_size=400))
 def test_no_bytes_take_long(content: bytes) -> None:
-    with counted_calls() as calls, suppress(BrokenImageError):
-        check_avif(avif(content))
+    with counted_calls() as calls, suppress(BrokenImageError, LimitError):
+        check(avif(content))
     assert calls.count < 20_000
