@@ -34,9 +34,10 @@ if TYPE_CHECKING:
     from model.codec import Codec
     from model.errors import CwicError
     from model.images.files import Picture, read_image
+    from model.images.metadata import read_metadata
     from model.images.writing import write_image
     from model.options import DecodeOptions, EncodeOptions
-    from model.types import FileInfo, Limits, ModelInfo, Region
+    from model.types import FileInfo, Limits, Metadata, ModelInfo, Region
 
 __all__ = [
     "Codec",
@@ -45,12 +46,14 @@ __all__ = [
     "EncodeOptions",
     "FileInfo",
     "Limits",
+    "Metadata",
     "ModelInfo",
     "Picture",
     "Region",
     "available",
     "load_codec",
     "read_image",
+    "read_metadata",
     "write_image",
 ]
 
@@ -61,12 +64,14 @@ _MODULES = {
     "EncodeOptions": "model.options",
     "FileInfo": "model.types",
     "Limits": "model.types",
+    "Metadata": "model.types",
     "ModelInfo": "model.types",
     "Picture": "model.images.files",
     "Region": "model.types",
     "available": "model.checkpoints",
     "load_codec": "model.checkpoints",
     "read_image": "model.images.files",
+    "read_metadata": "model.images.metadata",
     "write_image": "model.images.writing",
 }
 

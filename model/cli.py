@@ -119,6 +119,12 @@ def _parser() -> argparse.ArgumentParser:
     compress.add_argument(
         "--tune", choices=TUNES, help="what the file is made to be good at (default: the model's)"
     )
+    compress.add_argument(
+        "--metadata",
+        choices=("drop", "keep"),
+        default="drop",
+        help="EXIF and an sRGB profile of the picture (default: %(default)s)",
+    )
     compress.add_argument("--lossless", action="store_true", help="keep the picture as it is")
     _add_codec(compress)
 
@@ -201,11 +207,14 @@ def _decode_options(args: argparse.Namespace) -> DecodeOptions:
 
 def _compress(args: argparse.Namespace, checkpoints: Checkpoints | None) -> Outcome:
     from model.images.files import read_image
+    from model.images.metadata import read_metadata
 
     options = _encode_options(args)
     check_output(args.input, args.output)
     data = read(args.input)
     picture = read_image(data, limits=_limits(args))
+    metadata, dropped = read_metadata(data, keep=args.metadata == "keep", limits=_limits(args))
+    options = dataclasses.replace(options, metadata=metadata)
     codec = _load(args, checkpoints)
     file = codec.encode(picture.array, options)
     write(args.output, file)
@@ -216,7 +225,7 @@ def _compress(args: argparse.Namespace, checkpoints: Checkpoints | None) -> Outc
         *_rate(info),
         *([f"model {codec.info.name}"] if info.model_id else []),
     ]
-    return Outcome(text=", ".join(words), notes=picture.notes)
+    return Outcome(text=", ".join(words), notes=(*picture.notes, *dropped))
 
 
 def _rate(info: FileInfo) -> list[str]:
@@ -236,7 +245,7 @@ def _decompress(args: argparse.Namespace, checkpoints: Checkpoints | None) -> Ou
     # Refuses what is damaged before the slow imports.
     file = file_format.unpack(data, limits=limits, allow_truncated=options.allow_truncated)
     array = _load(args, checkpoints, file=file).decode(file, options)
-    write(args.output, write_image(array, format=format))
+    write(args.output, write_image(array, format=format, metadata=file.metadata))
     return Outcome()
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from model.config import BLOCK, TUNES
 from model.container import lossless
-from model.container.format import LOSSLESS_TILE, Header, pack
+from model.container.format import LOSSLESS_TILE, Header, extensions_of, pack
 from model.context.conditions import Conditions
 from model.context.offsets import pack_offsets
 from model.entropy.range_coder import Encoder, Sink
@@ -31,13 +31,13 @@ def encode_picture(model: LoadedModel, array: Pixels, options: EncodeOptions) ->
     """A file of a picture, uint8 [H, W, 3] or [H, W, 4], as the options ask; lossless where that is smaller."""
     grey = _is_grey(array)
     if options.lossless:
-        file = yield from _lossless_file(array, grey=grey, limit=None)
+        file = yield from _lossless_file(array, options, grey=grey, limit=None)
         assert file is not None
         return file
     coded = yield from _coded_file(model, array, options, grey=grey)
     if options.lossless is False:
         return coded
-    smaller = yield from _lossless_file(array, grey=grey, limit=len(coded))
+    smaller = yield from _lossless_file(array, options, grey=grey, limit=len(coded))
     return smaller or coded
 
 
@@ -198,10 +198,13 @@ def _coded_file(model: LoadedModel, array: Pixels, options: EncodeOptions, *, gr
     for group in range(1, groups + 1):
         payloads += [coded[index][group] if group < len(coded[index]) else b"" for index in order]
     last = max(index for index in order if len(coded[index]) > groups)
-    return pack(header, payloads[: len(payloads) - (header.grid.count - 1 - last)])
+    whole = payloads[: len(payloads) - (header.grid.count - 1 - last)]
+    return pack(header, whole, extensions_of(options.metadata))
 
 
-def _lossless_file(array: Pixels, *, grey: bool, limit: int | None) -> Work[bytes | None]:
+def _lossless_file(
+    array: Pixels, options: EncodeOptions, *, grey: bool, limit: int | None
+) -> Work[bytes | None]:
     """The file of a picture as it is; None, and early, where it has `limit` bytes or more."""
     height, width, channels = array.shape
     header = Header(
@@ -221,7 +224,7 @@ def _lossless_file(array: Pixels, *, grey: bool, limit: int | None) -> Work[byte
             return None
         payloads.append(payload)
         left = None if left is None else left - len(payload)
-    file = pack(header, payloads)
+    file = pack(header, payloads, extensions_of(options.metadata))
     return file if limit is None or len(file) < limit else None
 
 

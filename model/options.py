@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from model.config import MAX_GROUPS, TUNES, Tune
 from model.container.header import CODED_TILES, DEFAULT_TILE
 from model.errors import ParameterError
-from model.types import Region
+from model.types import MAX_METADATA, NO_METADATA, Metadata, Region
 
 DEFAULT_QUALITY = 50.0
 PLANE_CELL = 64  # pixels between two values of a quality plane
@@ -27,6 +27,8 @@ class EncodeOptions:
             (one step is about 11 % of the weight of errors); None where the quality is the same everywhere.
         lossless: True keeps the picture as it is and goes with none of the above; None does so where that is
             smaller than the coded picture; False never.
+        metadata: what the file carries for whoever decodes it (`model.images.metadata` reads a picture file's); its
+            bytes are part of the file's size.
         tile: side of a coded picture's tiles in pixels, one of `CODED_TILES`: smaller ones make small regions cheap
             to decode and cost some bytes.
     """
@@ -35,6 +37,7 @@ class EncodeOptions:
     tune: Tune | None = None
     plane: Offsets | None = None
     lossless: bool | None = None
+    metadata: Metadata = NO_METADATA
     tile: int = DEFAULT_TILE
 
     def __post_init__(self) -> None:
@@ -48,6 +51,10 @@ class EncodeOptions:
             raise ParameterError(f"lossless is None, True or False, got {self.lossless!r}")
         if type(self.tile) is not int or self.tile not in CODED_TILES:
             raise ParameterError(f"tile is one of {', '.join(map(str, CODED_TILES))}, got {self.tile!r}")
+        for name in ("exif", "icc_profile"):
+            size = len(getattr(self.metadata, name))
+            if size > MAX_METADATA:
+                raise ParameterError(f"{name} has at most {MAX_METADATA} bytes, got {size}")
         chosen = (quality, self.tune, self.plane)
         if self.lossless and any(each is not None for each in chosen):
             raise ParameterError("a lossless file has neither quality nor tune nor plane")

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
+MAX_METADATA = 65_527  # bytes; what a JPEG file can hold of EXIF in its one segment
 Check = Callable[[], None]  # called between the steps of long work; what it raises ends the work
 
 
@@ -55,6 +56,22 @@ class Region:
     def edges(self) -> tuple[int, int, int, int]:
         """Left, top, right and bottom, as `model.tiling.Box` takes them; right and bottom are outside."""
         return self.x, self.y, self.x + self.width, self.y + self.height
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a file says about its picture besides the pixels; each part has at most `MAX_METADATA` bytes.
+
+    Attributes:
+        exif: a TIFF structure as EXIF has it, without the prefix of JPEG; it tells no orientation. Empty for none.
+        icc_profile: of RGB pixels, which the picture's are; empty for none, which means sRGB.
+    """
+
+    exif: bytes = b""
+    icc_profile: bytes = b""
+
+
+NO_METADATA = Metadata()
 
 
 @dataclass(frozen=True)

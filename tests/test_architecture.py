@@ -23,7 +23,7 @@ ORDER = {
     ),
     "model.command_line": ("files", "codecs", "outcomes", "batch"),
     "model.container": ("lossless", "reader", "header", "directory", "format"),
-    "model.images": ("tiff", "boxes", "colour", "files", "writing"),
+    "model.images": ("tiff", "boxes", "colour", "files", "metadata", "writing"),
     "model.entropy": ("tables", "range_coder", "symbols", "fit"),
     "model.context": (
         "passes", "network", "rates", "integer", "conditions", "offsets", "quantise", "coder",

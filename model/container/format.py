@@ -23,7 +23,9 @@ Format, version 2. Integers are little-endian; a varint is unsigned LEB128 in it
         extensions      only if flagged: how many, 1 and above, varint; then of each its type, u8, and its length,
                         varint. In ascending order of type, each type at most once. Types from 128 are ancillary: a
                         reader that does not know them passes them over. Lower ones are critical, and unknown ones
-                        an error; none is defined so far
+                        an error; none is defined so far. 128 is EXIF (a TIFF structure without the prefix of JPEG,
+                        and without an orientation, since the picture is upright), 129 an ICC profile of the pixels
+                        as they are decoded; both of at most 65527 bytes, longer ones are passed over
         checks          u8        for each payload of length above 0 and for each extension: the low byte of its CRC
         joint check     u8        starts at 0; for each of the same, in order: rotate left by one bit, then
                                   exclusive or with the high byte of its CRC
@@ -88,7 +90,7 @@ from model.errors import (
     TrailingDataError,
     TruncatedFileError,
 )
-from model.types import FileInfo, Limits, SectionInfo
+from model.types import MAX_METADATA, FileInfo, Limits, Metadata, SectionInfo
 
 __all__ = [
     "DEFAULT_TILE",
@@ -103,6 +105,7 @@ __all__ = [
     "Header",
     "Section",
     "check_size",
+    "extensions_of",
     "inspect",
     "pack",
     "truncate",
@@ -111,6 +114,8 @@ __all__ = [
 
 Extension = tuple[int, bytes]
 
+_EXIF, _ICC = 128, 129
+_NAMES = {_EXIF: "exif", _ICC: "icc"}
 _UNLIMITED = Limits(max_pixels=2**64, max_dimension=2**32)
 
 
@@ -143,6 +148,12 @@ class Container:
         return self.payloads[index] if index < len(self.payloads) else None
 
     @property
+    def metadata(self) -> Metadata:
+        """What the file carries for whoever decodes it."""
+        found = {kind: contents for kind, contents in self.extensions if len(contents) <= MAX_METADATA}
+        return Metadata(exif=found.get(_EXIF, b""), icc_profile=found.get(_ICC, b""))
+
+    @property
     def groups(self) -> int:
         """Channel groups of which at least one tile is there."""
         return sum(slot.section is Section.CODES for slot in self._slots)
@@ -158,7 +169,10 @@ class Container:
             SectionInfo(slot.name, sum(map(len, self.payloads[k * tiles : (k + 1) * tiles])))
             for k, slot in enumerate(self._slots)
         ]
-        sections += [SectionInfo(f"extension{kind}", len(contents)) for kind, contents in self.extensions]
+        sections += [
+            SectionInfo(_NAMES.get(kind, f"extension{kind}"), len(contents))
+            for kind, contents in self.extensions
+        ]
         return FileInfo(
             version=VERSION,
             width=header.width,
@@ -177,6 +191,12 @@ class Container:
             sections=tuple(sections),
             size=self.size,
         )
+
+
+def extensions_of(metadata: Metadata) -> list[Extension]:
+    """The extensions of a file that carries this metadata."""
+    both = ((_EXIF, metadata.exif), (_ICC, metadata.icc_profile))
+    return [(kind, contents) for kind, contents in both if contents]
 
 
 def pack(header: Header, payloads: Sequence[bytes], extensions: Sequence[Extension] = ()) -> bytes:

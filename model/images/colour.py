@@ -116,6 +116,14 @@ def to_srgb(colour: Image.Image, *, profile: object) -> tuple[Image.Image, tuple
     return colour if colour.mode == "RGB" else colour.convert("RGB"), notes
 
 
+def is_srgb(profile: bytes) -> bool:
+    """Whether an ICC profile is sound, one of RGB pictures and, as far as 8 bits can tell, sRGB itself."""
+    try:
+        return _through_profile(Image.new("RGB", (1, 1)), profile) is None
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return False
+
+
 def _load_deep_grey(image: ImageFile.ImageFile, *, top: int, key: object) -> Planes:
     """The planes of one channel of 12 or 16 bits."""
     image.load()

@@ -161,7 +161,12 @@ def read_image(data: bytes, *, limits: Limits) -> Picture:
 
 def read_size(data: bytes, *, limits: Limits) -> tuple[int, int]:
     """Width and height by the header, before a possible turn; nothing is decoded. Raises what `read_image` raises."""
-    return _guarded(_read_size, data, limits)
+    return look_at(data, lambda image: image.size, limits=limits)
+
+
+def look_at(data: bytes, look: Callable[[ImageFile.ImageFile], T], *, limits: Limits) -> T:
+    """What a function finds in a picture of which nothing is decoded yet. Raises what `read_image` raises."""
+    return _guarded(lambda data, kind, limits: look(_open(data, kind, limits)), data, limits)
 
 
 def _guarded(read: Callable[[bytes, "_Kind", Limits], T], data: bytes, limits: Limits) -> T:
@@ -222,11 +227,6 @@ def _open(data: bytes, kind: _Kind, limits: Limits) -> ImageFile.ImageFile:
     image = kind.open(_file(data, kind))
     _check_size(image.size, limits)
     return image
-
-
-def _read_size(data: bytes, kind: _Kind, limits: Limits) -> tuple[int, int]:
-    width, height = _open(data, kind, limits).size
-    return width, height
 
 
 def _read(data: bytes, kind: _Kind, limits: Limits) -> Picture:

@@ -17,7 +17,7 @@ from service.api import openapi, problems
 from service.api.dependencies import look, perform
 from service.api.negotiation import choose_format
 from service.api.problems import ProblemError
-from service.api.schemas import ComparisonFacts, CompressQuery, DecompressQuery, FileFacts, NoQuery
+from service.api.schemas import ComparisonFacts, CompressQuery, DecompressQuery, FileFacts, FileQuery, NoQuery
 from service.jobs.compare import Compare
 from service.jobs.engine import Engine
 from service.jobs.models import limits_of
@@ -41,11 +41,13 @@ def codec_routes(engine: Engine) -> APIRouter:
     router = APIRouter(tags=["codec"])
     limits = limits_of(engine.settings)
 
-    def of_picture(kind: type[OfPicture[T]], query: CompressQuery) -> Callable[[bytes], OfPicture[T]]:
+    def of_picture(
+        kind: type[OfPicture[T]], query: CompressQuery, **own: object
+    ) -> Callable[[bytes], OfPicture[T]]:
         """What makes the operation of a picture file; refuses first what needs no picture to be refused."""
         codec = engine.models.named(query.model)
         _check_options(query.options, codec)
-        return lambda data: kind.of(data, codec=codec, options=query.options, limits=limits)
+        return lambda data: kind.of(data, codec=codec, options=query.options, limits=limits, **own)
 
     @router.post(
         "/compress",
@@ -59,10 +61,9 @@ def codec_routes(engine: Engine) -> APIRouter:
         ),
         openapi_extra=openapi.body(_PICTURE, "image/*"),
     )
-    async def compress(request: Request, query: Annotated[CompressQuery, Query()]) -> Response:
-        operation, (file, notes) = await perform(
-            engine, request, op=Compress.op, prepare=of_picture(Compress, query)
-        )
+    async def compress(request: Request, query: Annotated[FileQuery, Query()]) -> Response:
+        prepare = of_picture(Compress, query, keep_metadata=query.metadata == "keep")
+        operation, (file, notes) = await perform(engine, request, op=Compress.op, prepare=prepare)
         assert isinstance(operation, Compress)
         pixels = operation.pixels
         engine.metrics.compressed(received=len(operation.data), size=len(file), pixels=pixels)

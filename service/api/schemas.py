@@ -18,7 +18,7 @@ PictureFormat = Literal["png", "jpeg", "webp"]
 
 
 class CompressQuery(BaseModel):
-    """Parameters of /compress, /importance-map and /compare; others are refused, a misspelt one would do nothing."""
+    """How a picture is coded; those of /importance-map and /compare. Others are refused, they would do nothing."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -42,6 +42,18 @@ class CompressQuery(BaseModel):
     def options(self) -> EncodeOptions:
         """What the codec is asked for."""
         return EncodeOptions(quality=self.quality, tune=self.tune)
+
+
+class FileQuery(CompressQuery):
+    """Parameters of /compress."""
+
+    metadata: Annotated[
+        Literal["drop", "keep"],
+        Field(
+            description="`keep`: the file carries the picture's EXIF (upright, without its thumbnail) and a profile "
+            "that is sRGB, and /decompress gives them back; `drop`: `X-CWIC-Notes` tells what there was."
+        ),
+    ] = "drop"
 
 
 class DecompressQuery(BaseModel):

@@ -1,11 +1,12 @@
 """What can be asked of the service, as values: each knows its cost and makes its work. No HTTP, no threads."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Generic, NamedTuple, Self, TypeVar
 
 from model.container.format import Container
 from model.images.files import read_image, read_size
+from model.images.metadata import read_metadata
 from model.images.writing import write_image
 from model.options import EncodeOptions
 from model.protocol import PictureCodec
@@ -80,10 +81,12 @@ class OfPicture(Operation[T]):
     limits: Limits
 
     @classmethod
-    def of(cls, data: bytes, *, codec: PictureCodec, options: EncodeOptions, limits: Limits) -> Self:
-        """Of a picture file, whose header is read; raises InputError."""
+    def of(
+        cls, data: bytes, *, codec: PictureCodec, options: EncodeOptions, limits: Limits, **own: object
+    ) -> Self:
+        """Of a picture file, whose header is read, and with attributes of the subclass; raises InputError."""
         size = read_size(data, limits=limits)
-        return cls(data=data, size=size, codec=codec, options=options, limits=limits)
+        return cls(data=data, size=size, codec=codec, options=options, limits=limits, **own)
 
     @property
     def pixels(self) -> int:
@@ -122,16 +125,24 @@ class OfFile(Operation[T]):
         return f"{super().kind} {self.file.header.profile}"
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Compress(OfPicture[Compressed]):
-    """A picture file to a .cwic file."""
+    """A picture file to a .cwic file.
+
+    Attributes:
+        keep_metadata: whether the file carries the picture file's.
+    """
 
     op = "compress"
+    keep_metadata: bool = False
 
     def work(self, timing: Timing) -> Work[Compressed]:
         """See `Operation`."""
         with timing.measure("decode"):
             array, notes = read_image(self.data, limits=self.limits)
-        return Compressed((yield from self.codec.encoding(array, self.options)), notes)
+            metadata, dropped = read_metadata(self.data, keep=self.keep_metadata, limits=self.limits)
+        options = replace(self.options, metadata=metadata)
+        return Compressed((yield from self.codec.encoding(array, options)), notes + dropped)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -150,7 +161,7 @@ class Decompress(OfFile[bytes]):
         array = yield from self.codec.decoding(self.file)
         yield ()
         with timing.measure("encode"):
-            return write_image(array, format=self.format)
+            return write_image(array, format=self.format, metadata=self.file.metadata)
 
 
 class MapPicture(OfPicture[Mapped]):

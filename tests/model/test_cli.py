@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import ExifTags, Image
 
 from model import cli
 from model.codec import Codec
@@ -335,6 +336,24 @@ def test_the_options_come_to_a_real_codec(
     capsys.readouterr()
     assert cli.main(["importance-map", str(file), str(out), *there]) == 1
     assert "a lossless file has no importance map" in capsys.readouterr().err
+
+
+def test_metadata_is_dropped_and_told_or_kept_on_request(
+    tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = ["--model-dir", str(tiny_dir), "--device", "cpu"]
+    source, file, out = tmp_path / "a.jpg", tmp_path / "a.cwic", tmp_path / "b.jpg"
+    exif = Image.Exif()
+    exif[ExifTags.Base.Artist], exif[ExifTags.Base.Orientation] = "Somebody", 6
+    Image.fromarray(picture(40, 56)).save(source, exif=exif)
+    for options, artist, told in (([], None, True), (["--metadata", "keep"], "Somebody", False)):
+        assert cli.main(["compress", str(source), str(file), *options, *there]) == 0
+        assert ("exif-dropped" in capsys.readouterr().err) == told
+        assert cli.main(["decompress", str(file), str(out), *there]) == 0
+        with Image.open(out) as image:
+            assert image.size == (40, 56)
+            assert image.getexif().get(ExifTags.Base.Artist) == artist
+            assert ExifTags.Base.Orientation not in image.getexif()
 
 
 def test_a_model_of_one_rate_says_so_and_refuses_a_quality(

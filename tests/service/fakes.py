@@ -79,7 +79,10 @@ class FakeCodec(ReadsContainers):
         rest = [b""] * (header.grid.count - 1)
         payloads = [b""] * (header.required - header.grid.count)
         payloads += [zlib.compress(array.tobytes(), 1), *rest]
-        return file_format.pack(header, payloads if options.lossless else [*payloads, LAST_GROUP, *rest])
+        extensions = file_format.extensions_of(options.metadata)
+        return file_format.pack(
+            header, payloads if options.lossless else [*payloads, LAST_GROUP, *rest], extensions
+        )
 
     def decoding(
         self, file: bytes | Container, options: DecodeOptions = DEFAULT_DECODE_OPTIONS
@@ -146,10 +149,11 @@ def picture_array(width: int = 24, height: int = 16) -> Pixels:
     return np.stack([columns * 9, rows * 7, columns + rows], axis=-1).astype(np.uint8)
 
 
-def png(array: Pixels | None = None, *, picture_format: str = "PNG") -> bytes:
+def png(array: Pixels | None = None, *, picture_format: str = "PNG", exif: bytes | None = None) -> bytes:
     """A picture file of an array, by default of `picture_array()`."""
     file = io.BytesIO()
-    Image.fromarray(picture_array() if array is None else array).save(file, picture_format)
+    options = {"exif": exif} if exif else {}
+    Image.fromarray(picture_array() if array is None else array).save(file, picture_format, **options)
     return file.getvalue()
 
 

@@ -273,7 +273,7 @@ def test_inspect_reports_neither_quality_nor_tune_nor_levels_where_there_are_non
         None,
     )
     assert lossless.lowest_level is None
-    assert [s.name for s in lossless.sections] == ["samples", "extension128"]
+    assert [s.name for s in lossless.sections] == ["samples", "exif"]
 
 
 @pytest.mark.parametrize(

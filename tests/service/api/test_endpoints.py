@@ -1,6 +1,7 @@
 """The endpoints that do work, over a real server, with a codec that loses nothing."""
 
 import hashlib
+import io
 import re
 import socket
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import ExifTags, Image
 
 from model.container import format as file_format
 from model.images.writing import MEDIA_TYPES
@@ -334,6 +336,25 @@ def test_notes_say_what_reading_changed(client: httpx.Client) -> None:
     deep = (np.arange(16 * 16, dtype=np.uint16) * 256).reshape(16, 16)
     answer = client.post("/compress", content=png(deep))  # type: ignore[arg-type] # 16 bits on purpose
     assert answer.headers["X-CWIC-Notes"] == "depth-16-to-8"
+
+
+def test_metadata_is_kept_on_request_and_else_told(client: httpx.Client) -> None:
+    tags = Image.Exif()
+    tags[ExifTags.Base.Artist] = "Somebody"
+    data = png(exif=tags.tobytes())
+    for params, artist, notes in (
+        ({}, None, "exif-dropped"),
+        ({"metadata": "drop"}, None, "exif-dropped"),
+        ({"metadata": "keep"}, "Somebody", None),
+    ):
+        file = client.post("/compress", params=params, content=data)
+        assert file.headers.get("X-CWIC-Notes") == notes
+        picture = client.post("/decompress", content=file.content)
+        with Image.open(io.BytesIO(picture.content)) as image:
+            assert image.getexif().get(ExifTags.Base.Artist) == artist
+    for path in ("/compress", "/compare"):  # of which the second one makes no file
+        answer = client.post(path, params={"metadata": "some"}, content=data)
+        assert (answer.status_code, answer.json()["errors"][0]["name"]) == (422, "metadata")
 
 
 def test_work_is_measured(client: httpx.Client) -> None:
