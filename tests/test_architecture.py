@@ -32,8 +32,8 @@ ORDER = {
     "model.profiles.cwic": ("transforms", "network"),
     "model.profiles.cvpr2018": ("operators", "transforms", "network"),
     "service": (
-        "version", "keys", "settings", "uploads", "healthcheck", "observe", "jobs", "api", "web", "app",
-        "server", "__main__",
+        "client_types", "client", "version", "keys", "settings", "uploads", "healthcheck", "observe", "jobs", "api",
+        "web", "app", "server", "__main__",
     ),
     "service.observe": (
         "timing", "answered", "tracing", "logs", "lag", "metrics", "telemetry", "otel_metrics", "otel",

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -131,12 +132,22 @@ def test_the_command_lines_work_in_their_order(folder: Path, capsys: pytest.Capt
 
 
 def test_the_python_lines_work(capsys: pytest.CaptureFixture[str]) -> None:
-    (block,) = blocks("python")
+    block, _ = blocks("python")
     names = {"array": picture(128, 192)}
     exec(block, names)  # noqa: S102  # our own README
     assert names["restored"].shape == (128, 192, 3)
     assert names["importance"].shape == (128, 192)
     assert 0 < float(capsys.readouterr().out) < 24
+
+
+def test_the_lines_of_the_client_work(folder: Path, codec: Codec) -> None:
+    _, block = blocks("python")
+    assert "http://127.0.0.1:8000" in block
+    names: dict[str, Any] = {}
+    with serving(codec) as client:
+        exec(block.replace("http://127.0.0.1:8000", str(client.base_url)), names)  # noqa: S102  # our own README
+    (folder / "back.jpg").write_bytes(names["picture"].data)
+    assert load(folder / "back.jpg").shape == (128, 192, 3)
 
 
 def test_the_training_lines_are_commands_with_options_that_exist() -> None:
