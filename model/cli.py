@@ -79,6 +79,7 @@ def _batch(args: argparse.Namespace, checkpoints: Checkpoints | None) -> Outcome
     from model.images.files import SUFFIXES
 
     _options(args)
+    _limits(args)
     if args.jobs is not None and args.jobs < 1:
         raise UsageError(f"--jobs is at least 1, got {args.jobs}")
     suffixes: Collection[str]
@@ -88,8 +89,8 @@ def _batch(args: argparse.Namespace, checkpoints: Checkpoints | None) -> Outcome
         suffixes = {_CWIC} if args.command == "decompress" else SUFFIXES | {_CWIC}
         suffix = next(each for each, name in _SUFFIXES.items() if name == (args.format or "png"))
     tasks = plan(args.paths, args.output_dir, suffixes=suffixes, suffix=suffix)
-    jobs = args.jobs or (default_jobs(args.device) if len(tasks) > 1 else 1)
-    return run_all(tasks, Worker(_COMMANDS[args.command], args, checkpoints), jobs=jobs)
+    most = default_jobs(args.device)
+    return run_all(tasks, Worker(_COMMANDS[args.command], args, checkpoints), jobs=args.jobs or most)
 
 
 class _Parser(argparse.ArgumentParser):

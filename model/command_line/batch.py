@@ -43,8 +43,11 @@ class Worker:
         self._checkpoints = checkpoints
 
     def __call__(self, task: Task) -> Outcome:
-        """Do one file."""
-        return attempt(lambda: self._run(task))
+        """Do one file; a fault of ours that shows with it does not keep the others from being done."""
+        try:
+            return attempt(lambda: self._run(task))
+        except Exception as exc:  # noqa: BLE001 - by itself the file shows all of it
+            return Outcome(1, f"unforeseen {type(exc).__name__}: {exc}; done by itself, it tells where")
 
     def _run(self, task: Task) -> Outcome:
         if not isinstance(
@@ -90,13 +93,15 @@ def plan(paths: Sequence[str], output_dir: Path, *, suffixes: Collection[str], s
 
 
 def default_jobs(device: str) -> int:
-    """Processes for a device: one for each CPU, which is measured to be the fastest, and one for a GPU."""
-    if device != "cpu":
-        import torch
+    """Processes for a device: one for each CPU, which is measured to be the fastest, and one for a GPU.
 
-        if torch.cuda.is_available():
-            return 1
-    return usable_cpus()
+    Raises ParameterError, DeviceError.
+    """
+    if device == "cpu":
+        return usable_cpus()
+    from model.checkpoints import resolve_device
+
+    return 1 if resolve_device(device).type == "cuda" else usable_cpus()
 
 
 def run_all(tasks: Sequence[Task], work: Work, *, jobs: int) -> Outcome:

@@ -20,7 +20,7 @@ from model.images.files import SUFFIXES, read_image
 from model.images.writing import write_image
 from model.types import Limits
 from tests.conftest import picture
-from tests.model.test_cli import PICTURE, FakeCheckpoints, packed
+from tests.model.test_cli import PICTURE, FakeCheckpoints, FakeCodec, packed
 
 
 @pytest.fixture
@@ -100,6 +100,24 @@ def test_what_was_changed_in_pictures_is_told_once_for_all(
     assert capsys.readouterr().err.endswith(" bytes, alpha-opaque-dropped in 2\n")
 
 
+def test_a_fault_of_ours_with_one_file_leaves_the_others_done(
+    album: Path, fake: FakeCheckpoints, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("by zero")
+
+    (album / "b.png").write_bytes(write_image(PICTURE[1:], format="png"))
+    encode = FakeCodec.encode
+    monkeypatch.setattr(
+        FakeCodec, "encode", lambda *args: fail() if len(args[1]) < len(PICTURE) else encode(*args)
+    )
+    (album / "B.PNG").unlink()
+    assert cli.main(["compress", "album", "--output-dir", "out", "--jobs", "1"], checkpoints=fake) == 1
+    said = capsys.readouterr().err
+    assert "cwic: album/b.png: unforeseen ZeroDivisionError: by zero; done by itself" in said
+    assert tree(Path("out")) == ["a.cwic", "below/c.cwic"]
+
+
 @pytest.mark.usefixtures("album")
 def test_a_fault_of_the_installation_ends_it_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     broken = FakeCheckpoints(error=CheckpointNotFoundError("no cwic in x"))
@@ -117,6 +135,8 @@ def test_a_fault_of_the_installation_ends_it_at_once(capsys: pytest.CaptureFixtu
         (["compress", "album", "--output-dir", "out", "--jobs", "0"], "at least 1, got 0"),
         (["compress", "album", "--output-dir", "out", "--quality", "0"], "quality is 1 to 100"),
         (["decompress", "album", "--output-dir", "out", "--groups", "0"], "groups is 1"),
+        (["compress", "album", "--output-dir", "out", "--max-pixels", "0"], "--max-pixels is at least 1"),
+        (["compress", "album", "--output-dir", "out", "--device", "tpu"], "device is auto, cpu, cuda"),
         (["compress", "-", "--output-dir", "out"], "not `-`"),
         (["compress", "album/.hidden/d.png", "album/below", "album/a.png", "album", "--output-dir", "o"], "both"),
         (["decompress", "album", "--output-dir", "out"], "album has no files that end with .cwic"),
