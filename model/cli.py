@@ -21,7 +21,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import NoReturn
 
-from model.command_line.batch import Worker, default_jobs, plan, run_all
 from model.command_line.codecs import Checkpoints, source_of
 from model.command_line.files import UsageError, check_output, read, say, write
 from model.command_line.outcomes import Outcome, attempt
@@ -32,7 +31,7 @@ from model.options import DEFAULT_QUALITY, DecodeOptions, EncodeOptions
 from model.protocol import PictureCodec
 from model.types import FileInfo, Limits, Region
 
-# torch, numpy's and Pillow's parts are imported where they are used: `cwic --help` and `inspect` are instant.
+# torch, numpy's, Pillow's and batches' parts are imported where they are used: `cwic --help` and `inspect` are instant.
 
 _CWIC = ".cwic"
 _SUFFIXES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
@@ -76,6 +75,7 @@ def _run(args: argparse.Namespace, checkpoints: Checkpoints | None) -> Outcome:
 
 def _batch(args: argparse.Namespace, checkpoints: Checkpoints | None) -> Outcome:
     """Many files; each that fails has a line of its own."""
+    from model.command_line.batch import Worker, default_jobs, plan, run_all
     from model.images.files import SUFFIXES
 
     _options(args)

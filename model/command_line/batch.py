@@ -50,9 +50,7 @@ class Worker:
             return Outcome(1, f"unforeseen {type(exc).__name__}: {exc}; done by itself, it tells where")
 
     def _run(self, task: Task) -> Outcome:
-        if not isinstance(
-            self._checkpoints, LoadedOnce
-        ):  # here, because a module does not go to another process
+        if not isinstance(self._checkpoints, LoadedOnce):  # not earlier: no module goes to another process
             self._checkpoints = LoadedOnce(source_of(self._checkpoints))
         task.target.parent.mkdir(parents=True, exist_ok=True)
         args = argparse.Namespace(**vars(self._args), input=str(task.source), output=str(task.target))
