@@ -31,7 +31,7 @@ from model.options import DEFAULT_QUALITY, DecodeOptions, EncodeOptions
 from model.protocol import PictureCodec
 from model.types import FileInfo, Limits, Region
 
-# torch, numpy's, Pillow's and batches' parts are imported where they are used: `cwic --help` and `inspect` are instant.
+# Parts of torch, numpy, Pillow and batches are imported where they are used: `cwic --help` and `inspect` are instant.
 
 _CWIC = ".cwic"
 _SUFFIXES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
