@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from model.checkpoints import available, load_codec
     from model.codec import Codec
+    from model.container.format import truncate
     from model.errors import CwicError
     from model.images.files import Picture, read_image
     from model.images.writing import write_image
@@ -51,6 +52,7 @@ __all__ = [
     "available",
     "load_codec",
     "read_image",
+    "truncate",
     "write_image",
 ]
 
@@ -67,6 +69,7 @@ _MODULES = {
     "available": "model.checkpoints",
     "load_codec": "model.checkpoints",
     "read_image": "model.images.files",
+    "truncate": "model.container.format",
     "write_image": "model.images.writing",
 }
 

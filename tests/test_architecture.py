@@ -23,7 +23,7 @@ ORDER = {
     ),
     "model.command_line": ("files",),
     "model.container": ("lossless", "reader", "header", "directory", "format"),
-    "model.images": ("tiff", "avif", "colour", "files", "writing"),
+    "model.images": ("tiff", "avif", "colour", "files", "writing", "maps"),
     "model.entropy": ("tables", "range_coder", "symbols", "fit"),
     "model.context": (
         "passes", "network", "rates", "integer", "conditions", "offsets", "quantise", "coder",
@@ -45,7 +45,7 @@ ORDER = {
     "service.api": (
         "problems", "negotiation", "query", "rate", "addresses", "ending", "framing", "guard", "auth", "browsers",
         "connections", "protocol", "requests", "openapi", "schemas", "body", "dependencies", "codec_routes",
-        "status_routes",
+        "file_routes", "status_routes",
     ),
     "service.web": ("pages",),
     "training": ("config", "team", "data", "measure", "recipes", "run", "commands", "__main__"),
