@@ -240,7 +240,7 @@ def _truncate(args: argparse.Namespace, checkpoints: Checkpoints | None) -> int:
     data = read(args.input)
     cut = file_format.truncate(data, args.bytes)
     write(args.output, cut)
-    say(f"{len(data)} -> {len(cut)} bytes, {file_format.inspect(cut).bpp:.3f} bpp")
+    say(f"{len(data)} -> {len(cut)} bytes")
     return 0
 
 
@@ -271,11 +271,12 @@ def _inspect(args: argparse.Namespace, checkpoints: Checkpoints | None) -> int:
     for name in ("model", "model_dir", "device", "max_pixels"):
         if not args.importance and getattr(args, name) != _CODEC_DEFAULTS[name]:
             raise UsageError(f"--{name.replace('_', '-')} is for --importance; the rest needs no checkpoint")
-    data = read(args.input)
-    info = file_format.inspect(data)
+    limits = _limits(args) if args.importance else file_format.UNLIMITED
+    file = file_format.unpack(read(args.input), limits=limits, allow_truncated=True)
+    info = file.info()
     facts = dataclasses.asdict(info) | {"bpp": round(info.bpp, 4)}
     if args.importance:
-        facts["mean_importance"] = _mean_importance(data, args, checkpoints)
+        facts["mean_importance"] = _mean_importance(args, checkpoints, file=file)
     if args.json:
         text = json.dumps(facts, indent=2)
     else:
@@ -285,11 +286,12 @@ def _inspect(args: argparse.Namespace, checkpoints: Checkpoints | None) -> int:
     return 0
 
 
-def _mean_importance(data: bytes, args: argparse.Namespace, checkpoints: Checkpoints | None) -> float | None:
+def _mean_importance(
+    args: argparse.Namespace, checkpoints: Checkpoints | None, *, file: file_format.Container
+) -> float | None:
     """Of a file's map, in four digits; None for a lossless file, which has none."""
     from model.images.maps import mean_importance
 
-    file = file_format.unpack(data, limits=_limits(args), allow_truncated=True)
     if file.header.lossless:
         return None
     return round(run(mean_importance(_load(args, checkpoints, file=file), file)), 4)

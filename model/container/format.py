@@ -97,6 +97,7 @@ __all__ = [
     "LOSSLESS_TILE",
     "MAGIC",
     "QUALITY_STEPS",
+    "UNLIMITED",
     "VERSION",
     "Container",
     "Extension",
@@ -111,7 +112,7 @@ __all__ = [
 
 Extension = tuple[int, bytes]
 
-_UNLIMITED = Limits(max_pixels=2**64, max_dimension=2**32)
+UNLIMITED = Limits(max_pixels=2**64, max_dimension=2**32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,7 +254,7 @@ def truncate(data: bytes, max_bytes: int, *, limits: Limits | None = None) -> by
         ParameterError: not even what no file can do without fits: the payloads up to and including group 0, or all
             of a lossless file; the message has the size they need.
     """
-    container = unpack(data, limits=limits or _UNLIMITED)
+    container = unpack(data, limits=limits or UNLIMITED)
     if len(data) <= max_bytes:
         return data
     header, payloads, extensions = container.header, container.payloads, container.extensions
@@ -283,7 +284,7 @@ def inspect(data: bytes, *, limits: Limits | None = None) -> FileInfo:
         FileError: one class for each kind of damage.
         LimitError: the picture is larger than `limits`.
     """
-    return unpack(data, limits=limits or _UNLIMITED, allow_truncated=True).info()
+    return unpack(data, limits=limits or UNLIMITED, allow_truncated=True).info()
 
 
 def _start(header: Header, directory: Directory) -> bytes:

@@ -86,7 +86,9 @@ class FakeCodec(ReadsContainers):
         self, file: bytes | Container, options: DecodeOptions = DEFAULT_DECODE_OPTIONS
     ) -> Work[Pixels]:
         yield ()
-        container = self.read(file, allow_truncated=options.allow_truncated) if isinstance(file, bytes) else file
+        container = (
+            self.read(file, allow_truncated=options.allow_truncated) if isinstance(file, bytes) else file
+        )
         if container.truncated and not options.allow_truncated:
             raise TruncatedFileError("the file was cut in transfer")
         header = container.header
