@@ -1,7 +1,7 @@
 """What is asked of an encoding or a decoding: one frozen value each, from the route or command line to the codec."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,10 @@ DEFAULT_QUALITY = 50.0
 PLANE_CELL = 64  # pixels between two values of a quality plane
 PLANE_STEPS = 64  # of a plane's values from one end of the quality axis to the other
 Offsets = NDArray[np.int8]
-MAP_STYLES = ("grey", "heat", "overlay")
 MapStyle = Literal["grey", "heat", "overlay"]
-MAP_SIZES = ("picture", "map")
 MapSize = Literal["picture", "map"]
+MAP_STYLES: tuple[MapStyle, ...] = get_args(MapStyle)
+MAP_SIZES: tuple[MapSize, ...] = get_args(MapSize)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -70,7 +70,7 @@ class FakeCodec(ReadsContainers):
             width=width,
             height=height,
             profile="lossless" if options.lossless else self._profile,
-            tile=file_format.DEFAULT_TILE,
+            tile=options.tile,
             model_id=b"" if options.lossless else bytes.fromhex(self.model_id),
             quality=0 if options.lossless else self._position(options),
             tune=options.tune or "psnr",
