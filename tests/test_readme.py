@@ -120,7 +120,7 @@ def test_the_line_with_a_key_is_let_in_and_no_other(folder: Path, monkeypatch: p
 
 def test_the_command_lines_work_in_their_order(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = commands("cwic")
-    assert len(lines) == 4
+    assert len(lines) == 5
     for line in lines:
         assert main(line.split()[1:]) == 0
     assert "192" in capsys.readouterr().out
