@@ -51,7 +51,7 @@ ORDER = {
     "training": ("config", "team", "data", "measure", "recipes", "run", "commands", "__main__"),
     "training.data": ("pictures", "pool", "synthetic"),
     "training.measure": (
-        "metrics", "bd_rate", "pillow_codecs", "compressai_reference", "sheet", "memory", "tiles",
+        "metrics", "bd_rate", "pillow_codecs", "compressai_reference", "sheet", "memory", "tiles", "prefixes",
         "files", "curves", "report", "plot",
     ),
     "training.recipes": ("base", "klt", "transform_start", "visual", "cwic", "cvpr2018"),
