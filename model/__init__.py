@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from model.checkpoints import available, load_codec
     from model.codec import Codec
+    from model.container.format import truncate
     from model.errors import CwicError
     from model.images.files import Picture, read_image
     from model.images.metadata import read_metadata
@@ -54,6 +55,7 @@ __all__ = [
     "load_codec",
     "read_image",
     "read_metadata",
+    "truncate",
     "write_image",
 ]
 
@@ -72,6 +74,7 @@ _MODULES = {
     "load_codec": "model.checkpoints",
     "read_image": "model.images.files",
     "read_metadata": "model.images.metadata",
+    "truncate": "model.container.format",
     "write_image": "model.images.writing",
 }
 

@@ -1,4 +1,4 @@
-"""The `cwic` command: compress, decompress, importance-map and inspect, for files or `-` (standard streams).
+"""The `cwic` command: pictures to .cwic files and back, and what files tell; `-` stands for a standard stream.
 
 Of many files and folders, with `--output-dir`, one that fails does not keep the others from being done.
 
@@ -27,8 +27,9 @@ from model.command_line.outcomes import Outcome, attempt
 from model.config import TUNES
 from model.container import format as file_format
 from model.errors import CheckpointNotFoundError
-from model.options import DEFAULT_QUALITY, DecodeOptions, EncodeOptions
+from model.options import DEFAULT_QUALITY, MAP_SIZES, MAP_STYLES, DecodeOptions, EncodeOptions, MapOptions
 from model.protocol import PictureCodec
+from model.steps import run
 from model.types import FileInfo, Limits, Region
 
 # Parts of torch, numpy, Pillow and batches are imported where they are used: `cwic --help` and `inspect` are instant.
@@ -36,6 +37,7 @@ from model.types import FileInfo, Limits, Region
 _CWIC = ".cwic"
 _SUFFIXES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 _MAX_PIXELS = 100_000_000  # a person at their own machine, not a stranger at a service's: 2.5 times its limit
+_CODEC_DEFAULTS = {"model": None, "model_dir": None, "device": "auto", "max_pixels": _MAX_PIXELS}
 _QUALITY = f"1 to 100 (default: {DEFAULT_QUALITY:g}); not for models of one rate"
 
 
@@ -78,18 +80,21 @@ def _batch(args: argparse.Namespace, checkpoints: Checkpoints | None) -> Outcome
     from model.command_line.batch import Worker, default_jobs, plan, run_all
     from model.images.files import SUFFIXES
 
-    _options(args)
-    _limits(args)
+    if args.command != "truncate":
+        _options(args)
+        _limits(args)
     if args.jobs is not None and args.jobs < 1:
         raise UsageError(f"--jobs is at least 1, got {args.jobs}")
     suffixes: Collection[str]
     if args.command == "compress":
         suffixes, suffix = SUFFIXES, _CWIC
+    elif args.command == "truncate":
+        suffixes, suffix = {_CWIC}, _CWIC
     else:
         suffixes = {_CWIC} if args.command == "decompress" else SUFFIXES | {_CWIC}
         suffix = next(each for each, name in _SUFFIXES.items() if name == (args.format or "png"))
     tasks = plan(args.paths, args.output_dir, suffixes=suffixes, suffix=suffix)
-    most = default_jobs(args.device)
+    most = default_jobs("cpu" if args.command == "truncate" else args.device)
     return run_all(tasks, Worker(_COMMANDS[args.command], args, checkpoints), jobs=args.jobs or most)
 
 
@@ -132,10 +137,13 @@ def _parser() -> argparse.ArgumentParser:
     decompress = commands.add_parser("decompress", help="a .cwic file to a picture")
     _add_paths(decompress, ".cwic file", "picture: .png, .jpg or .webp")
     decompress.add_argument(
-        "--region", metavar="X,Y,W,H", type=_region, help="only this part of the picture, in pixels"
+        "--region", metavar="X,Y,W,H", type=Region.of, help="only this part of the picture, in pixels"
     )
     decompress.add_argument(
-        "--groups", metavar="N", type=int, help="a preview from the first N groups of channels"
+        "--groups",
+        metavar="N",
+        type=int,
+        help="a preview of full size from the first N groups of channels; 1 is the roughest",
     )
     decompress.add_argument(
         "--allow-truncated",
@@ -145,15 +153,42 @@ def _parser() -> argparse.ArgumentParser:
     _add_format(decompress)
     _add_codec(decompress)
 
-    importance = commands.add_parser("importance-map", help="where a picture's bits go, as a grey picture")
+    truncate = commands.add_parser(
+        "truncate", help="a .cwic file to a smaller one of less detail, without decoding"
+    )
+    _add_paths(truncate, ".cwic file", ".cwic file")
+    truncate.add_argument(
+        "--bytes", metavar="N", type=int, required=True, help="the size that it may have at most"
+    )
+
+    importance = commands.add_parser("importance-map", help="where a picture's bits go, as a picture")
     _add_paths(importance, "picture or .cwic file", "picture: .png, .jpg or .webp")
     importance.add_argument("--quality", type=float, help=f"{_QUALITY}; for pictures only")
+    importance.add_argument(
+        "--tune", choices=TUNES, help="as of `compress`; for pictures only (default: the model's)"
+    )
+    importance.add_argument(
+        "--style",
+        choices=MAP_STYLES,
+        default=MAP_STYLES[0],
+        help="default: %(default)s; overlay: over the picture",
+    )
+    importance.add_argument(
+        "--size",
+        choices=MAP_SIZES,
+        default=MAP_SIZES[0],
+        help="default: %(default)s; map: a pixel for each level",
+    )
     _add_format(importance)
     _add_codec(importance)
 
     inspect = commands.add_parser("inspect", help="what a .cwic file says about itself")
     inspect.add_argument("input", metavar="IN", help=".cwic file")
     inspect.add_argument("--json", action="store_true", help="print JSON")
+    inspect.add_argument(
+        "--importance", action="store_true", help="decode the importance map too, and print its mean"
+    )
+    _add_codec(inspect)
     return parser
 
 
@@ -177,18 +212,13 @@ def _add_format(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_codec(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(**_CODEC_DEFAULTS)
     parser.add_argument("--model", metavar="NAME", help="checkpoint (default: the one that fits)")
     parser.add_argument(
         "--model-dir", metavar="DIR", type=Path, help="folder of checkpoints (default: built in)"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
-    parser.add_argument(
-        "--max-pixels",
-        metavar="N",
-        type=int,
-        default=_MAX_PIXELS,
-        help="refuse larger (default: %(default)s)",
-    )
+    parser.add_argument("--device", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    parser.add_argument("--max-pixels", metavar="N", type=int, help="refuse larger (default: %(default)s)")
 
 
 def _options(args: argparse.Namespace) -> EncodeOptions | DecodeOptions:
@@ -198,7 +228,7 @@ def _options(args: argparse.Namespace) -> EncodeOptions | DecodeOptions:
 
 def _encode_options(args: argparse.Namespace) -> EncodeOptions:
     if args.command == "importance-map":
-        return EncodeOptions(quality=args.quality)
+        return EncodeOptions(quality=args.quality, tune=args.tune)
     return EncodeOptions(quality=args.quality, tune=args.tune, lossless=args.lossless or None)
 
 
@@ -250,37 +280,66 @@ def _decompress(args: argparse.Namespace, checkpoints: Checkpoints | None) -> Ou
     return Outcome()
 
 
+def _truncate(args: argparse.Namespace, checkpoints: Checkpoints | None) -> Outcome:
+    del checkpoints  # needs none
+    check_output(args.input, args.output)
+    data = read(args.input)
+    cut = file_format.truncate(data, args.bytes)
+    write(args.output, cut)
+    return Outcome(text=f"{len(data)} -> {len(cut)} bytes")
+
+
 def _importance_map(args: argparse.Namespace, checkpoints: Checkpoints | None) -> Outcome:
     from model.images.files import read_image
+    from model.images.maps import drawing
     from model.images.writing import write_image
 
     options = _encode_options(args)
+    drawn = MapOptions(style=args.style, size=args.size)
     format = _format(args)
     check_output(args.input, args.output)
     data = read(args.input)
     if data.startswith(file_format.MAGIC):
-        if args.quality is not None:
-            raise UsageError("--quality is for pictures; a .cwic file has its own")
+        for name in ("quality", "tune"):
+            if getattr(args, name) is not None:
+                raise UsageError(f"--{name} is for pictures; a .cwic file has its own")
         file = file_format.unpack(data, limits=_limits(args))
-        array = _load(args, checkpoints, file=file).importance_map(file)
+        work = drawing(_load(args, checkpoints, file=file), file, options, drawn)
     else:
         picture = read_image(data, limits=_limits(args)).array
-        array = _load(args, checkpoints).importance_map(picture, options)
-    write(args.output, write_image(array, format=format))
+        work = drawing(_load(args, checkpoints), picture, options, drawn)
+    write(args.output, write_image(run(work), format=format))
     return Outcome()
 
 
 def _inspect(args: argparse.Namespace, checkpoints: Checkpoints | None) -> Outcome:
-    del checkpoints  # needs none
-    info = file_format.inspect(read(args.input))
+    for name in ("model", "model_dir", "device", "max_pixels"):
+        if not args.importance and getattr(args, name) != _CODEC_DEFAULTS[name]:
+            raise UsageError(f"--{name.replace('_', '-')} is for --importance; the rest needs no checkpoint")
+    limits = _limits(args) if args.importance else file_format.UNLIMITED
+    file = file_format.unpack(read(args.input), limits=limits, allow_truncated=True)
+    info = file.info()
     facts = dataclasses.asdict(info) | {"bpp": round(info.bpp, 4)}
+    if args.importance:
+        facts["mean_importance"] = _mean_importance(args, checkpoints, file=file)
     if args.json:
         text = json.dumps(facts, indent=2)
     else:
-        facts["sections"] = ", ".join(f"{section.name} {section.length}" for section in info.sections)
-        text = "\n".join(f"{name:12} {_fact(value)}" for name, value in facts.items())
+        facts["sections"] = ", ".join(f"{s.name} {s.length} ({s.bpp:.4f} bpp)" for s in info.sections)
+        text = "\n".join(f"{name:15} {_fact(value)}" for name, value in facts.items())
     write("-", f"{text}\n".encode())
     return Outcome()
+
+
+def _mean_importance(
+    args: argparse.Namespace, checkpoints: Checkpoints | None, *, file: file_format.Container
+) -> float | None:
+    """Of a file's map, in four digits; None for a lossless file, which has none."""
+    from model.images.maps import mean_importance
+
+    if file.header.lossless:
+        return None
+    return round(run(mean_importance(_load(args, checkpoints, file=file), file)), 4)
 
 
 def _fact(value: object) -> object:
@@ -293,6 +352,7 @@ def _fact(value: object) -> object:
 _COMMANDS = {
     "compress": _compress,
     "decompress": _decompress,
+    "truncate": _truncate,
     "importance-map": _importance_map,
     "inspect": _inspect,
 }
@@ -303,15 +363,6 @@ def _version() -> str:
         return metadata.version("cwic")
     except metadata.PackageNotFoundError:
         return "unknown"
-
-
-def _region(text: str) -> Region:
-    """A rectangle from `X,Y,W,H`; raises ArgumentTypeError."""
-    try:
-        x, y, width, height = map(int, text.split(","))
-    except ValueError as exc:
-        raise argparse.ArgumentTypeError(f"a region is X,Y,W,H in pixels, got {text!r}") from exc
-    return Region(x, y, width, height)
 
 
 def _limits(args: argparse.Namespace) -> Limits:

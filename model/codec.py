@@ -76,7 +76,8 @@ class Codec(PictureCodec):
             height, width = source.shape[:2]
             tiles: TileEncoder | TileDecoder = TileEncoder(self._model, source, options)
         else:
-            file = self._read(source, DEFAULT_DECODE_OPTIONS)
+            permitted = DecodeOptions(allow_truncated=isinstance(source, Container))
+            file = self._read(source, permitted)
             height, width = file.header.height, file.header.width
             tiles = TileDecoder(self._model, file)
         return self._map_of(tiles, height, width)

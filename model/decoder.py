@@ -13,7 +13,7 @@ from model.container.format import Container, Section
 from model.context.conditions import Conditions
 from model.context.offsets import unpack_offsets
 from model.entropy.tables import FRACTIONS
-from model.errors import HeaderError, NoImportanceMapError, ParameterError, WrongModelError
+from model.errors import HeaderError, NoImportanceMapError, WrongModelError
 from model.loaded import LoadedModel
 from model.options import PLANE_CELL, PLANE_STEPS, DecodeOptions
 from model.rate_control import positions
@@ -33,7 +33,7 @@ class Tile(NamedTuple):
 def decode_picture(model: LoadedModel, file: Container, options: DecodeOptions) -> Work[Pixels]:
     """The picture of a file, or a region of it, uint8 [H, W, 3] or [H, W, 4]; raises FileError, ParameterError."""
     header = file.header
-    region = region_box(options, header.grid)
+    region = options.box(header.grid.bounds)
     channels = 4 if header.alpha else 3
     out = np.empty((region.height, region.width, channels), np.uint8)
     tiles = None if header.lossless else TileDecoder(model, file, groups=options.groups)
@@ -53,19 +53,6 @@ def decode_picture(model: LoadedModel, file: Container, options: DecodeOptions) 
             both = box.intersection(region)
             out[both.slices(region, 1)] = samples[both.slices(box, 1)]
     return out
-
-
-def region_box(options: DecodeOptions, grid: TileGrid) -> Box:
-    """The pixels that are wanted; raises ParameterError for a region that is not inside the picture."""
-    region = options.region
-    if region is None:
-        return grid.bounds
-    box = Box(*region.edges)
-    if min(region.width, region.height) < 1 or box.intersection(grid.bounds) != box:
-        raise ParameterError(
-            f"region {region.width}x{region.height} at {region.x},{region.y} is not inside {grid.width}x{grid.height}"
-        )
-    return box
 
 
 class TileDecoder:

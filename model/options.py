@@ -1,6 +1,7 @@
 """What is asked of an encoding or a decoding: one frozen value each, from the route or command line to the codec."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,12 +9,17 @@ from numpy.typing import NDArray
 from model.config import MAX_GROUPS, TUNES, Tune
 from model.container.header import CODED_TILES, DEFAULT_TILE
 from model.errors import ParameterError
+from model.tiling import Box
 from model.types import MAX_METADATA, NO_METADATA, Metadata, Region
 
 DEFAULT_QUALITY = 50.0
 PLANE_CELL = 64  # pixels between two values of a quality plane
 PLANE_STEPS = 64  # of a plane's values from one end of the quality axis to the other
 Offsets = NDArray[np.int8]
+MapStyle = Literal["grey", "heat", "overlay"]
+MapSize = Literal["picture", "map"]
+MAP_STYLES: tuple[MapStyle, ...] = get_args(MapStyle)
+MAP_SIZES: tuple[MapSize, ...] = get_args(MapSize)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -85,8 +91,8 @@ class DecodeOptions:
     Attributes:
         region: the part of the picture that is wanted; None for all. Only the tiles that it needs are decoded, and
             its pixels are those of a whole decoding.
-        groups: of how many channel groups the codes are looked at, 1 and above; None for all. The first alone
-            make a quick preview.
+        groups: of how many channel groups the codes are looked at, 1 and above; None, and more than there are, for
+            all. The first alone make a preview: of the picture's full size, without its finer detail.
         allow_truncated: whether a file that was cut in transfer is decoded as far as it goes.
     """
 
@@ -101,3 +107,40 @@ class DecodeOptions:
         edges = self.region.edges if isinstance(self.region, Region) else ()
         if self.region is not None and not (edges and all(type(edge) is int for edge in edges)):
             raise ParameterError(f"a region is a Region of whole pixels, got {self.region!r}")
+
+    def box(self, bounds: Box) -> Box:
+        """The pixels that are wanted of a picture; raises ParameterError for a region that is not inside it."""
+        region = self.region
+        if region is None:
+            return bounds
+        box = Box(*region.edges)
+        if min(region.width, region.height) < 1 or box.intersection(bounds) != box:
+            raise ParameterError(
+                f"region {region.width}x{region.height} at {region.x},{region.y} is not inside "
+                f"{bounds.width}x{bounds.height}"
+            )
+        return box
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapOptions:
+    """How an importance map is to be drawn.
+
+    Attributes:
+        style: `grey`, white where most is kept; `heat`, from black over red to light yellow; `overlay`, those colours
+            mixed with the picture in equal parts.
+        size: `picture`, that of the picture; `map`, one pixel for each level, which stands for 16 x 16 pixels of
+            profile `cwic` and 8 x 8 of `cvpr2018`. An overlay has the picture's.
+    """
+
+    style: MapStyle = "grey"
+    size: MapSize = "picture"
+
+    def __post_init__(self) -> None:
+        """Raise ParameterError for what cannot be."""
+        if self.style not in MAP_STYLES:
+            raise ParameterError(f"style is one of {', '.join(MAP_STYLES)}, got {self.style!r}")
+        if self.size not in MAP_SIZES:
+            raise ParameterError(f"size is one of {', '.join(MAP_SIZES)}, got {self.size!r}")
+        if self.style == "overlay" and self.size == "map":
+            raise ParameterError("an overlay has the size of the picture, not of the map")

@@ -4,12 +4,13 @@ from abc import abstractmethod
 from typing import Protocol
 
 from model.container.format import Container
-from model.options import DecodeOptions, EncodeOptions
+from model.options import DecodeOptions, EncodeOptions, MapOptions
 from model.steps import Work, run
 from model.types import Check, ModelInfo, Pixels, unchecked
 
 DEFAULT_ENCODE_OPTIONS = EncodeOptions()
 DEFAULT_DECODE_OPTIONS = DecodeOptions()
+DEFAULT_MAP_OPTIONS = MapOptions()
 
 
 class PictureCodec(Protocol):
@@ -90,6 +91,7 @@ class PictureCodec(Protocol):
         """The importance level of each place as a share of the highest, uint8 [H, W]; 255 keeps all channels.
 
         Of a picture, with options as in `encode`; or of a .cwic file, where it is read without decoding the codes.
+        A file that was cut in transfer has all of it: once it could be read, no more permission is needed.
 
         Raises:
             FileError: see `decode`; NoImportanceMapError for a lossless file.

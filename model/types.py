@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from model.errors import ParameterError
+
 Pixels = NDArray[np.uint8]
 MAX_METADATA = 65_527  # bytes; what a JPEG file can hold of EXIF in its one segment
 Check = Callable[[], None]  # called between the steps of long work; what it raises ends the work
@@ -30,10 +32,17 @@ class Limits:
 
 @dataclass(frozen=True)
 class SectionInfo:
-    """One section of a file: its name and the length of its payload in bytes."""
+    """One section of a file.
+
+    Attributes:
+        name: `map`, `codes0` and so on.
+        length: of its payloads, in bytes.
+        bpp: their bits for each pixel of the picture.
+    """
 
     name: str
     length: int
+    bpp: float
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,15 @@ class Region:
     y: int
     width: int
     height: int
+
+    @classmethod
+    def of(cls, text: str) -> "Region":
+        """From the four numbers as people write them, `x,y,width,height`; raises ParameterError."""
+        try:
+            x, y, width, height = map(int, text.split(","))
+        except ValueError as exc:
+            raise ParameterError(f"a region is X,Y,W,H in pixels, got {text!r}") from exc
+        return cls(x, y, width, height)
 
     @property
     def edges(self) -> tuple[int, int, int, int]:

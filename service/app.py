@@ -16,8 +16,9 @@ from service.api.body import BodyLimit
 from service.api.browsers import AllowedHosts, AllowedOrigins, SecurityHeaders, cors_options, hosts_of
 from service.api.codec_routes import codec_routes
 from service.api.connections import CUTS, Connections
+from service.api.file_routes import file_routes
 from service.api.guard import Check, Guard
-from service.api.query import refuse_repeats
+from service.api.query import check_parameters
 from service.api.requests import RequestContext, UnforeseenErrors, account_refusal
 from service.api.status_routes import status_routes
 from service.jobs.engine import Engine, Load
@@ -100,7 +101,7 @@ def create_app(
         docs_url=None,  # its page loads Swagger UI from a CDN; `service.web.pages` has one that needs no network
         redoc_url=None,
         redirect_slashes=False,
-        dependencies=[Depends(refuse_repeats)],
+        dependencies=[Depends(check_parameters)],
         generate_unique_id_function=lambda route: route.name,
         # FastAPI's own would come beside ours and know nothing of stages, nor of what never reaches the app.
         telemetry={
@@ -120,13 +121,14 @@ def create_app(
     app.add_middleware(RequestContext, metrics=metrics, tracing=telemetry.tracing)
     app.add_middleware(SecurityHeaders, cross_origin=bool(settings.cors_origins))  # added last: the outermost
     problems.install(app, on_rejection=metrics.rejection)
-    work = codec_routes(engine)
-    app.include_router(work)
+    work = codec_routes(engine), file_routes(engine)
+    for router in work:
+        app.include_router(router)
     app.include_router(status_routes(engine))
     app.include_router(page_routes())
     openapi.install(app)
     metrics.expect(
-        work=[route.path for route in work.routes if isinstance(route, APIRoute)],
+        work=[route.path for router in work for route in router.routes if isinstance(route, APIRoute)],
         rejections=problems.rejections(),
         cuts=CUTS,
     )

@@ -23,7 +23,7 @@ ORDER = {
     ),
     "model.command_line": ("files", "codecs", "outcomes", "batch"),
     "model.container": ("lossless", "reader", "header", "directory", "format"),
-    "model.images": ("tiff", "boxes", "colour", "files", "metadata", "writing"),
+    "model.images": ("tiff", "boxes", "colour", "files", "metadata", "writing", "maps"),
     "model.entropy": ("tables", "range_coder", "symbols", "fit"),
     "model.context": (
         "passes", "network", "rates", "integer", "conditions", "offsets", "quantise", "coder",
@@ -45,13 +45,13 @@ ORDER = {
     "service.api": (
         "problems", "negotiation", "query", "rate", "addresses", "ending", "framing", "guard", "auth", "browsers",
         "connections", "protocol", "requests", "openapi", "schemas", "body", "dependencies", "codec_routes",
-        "status_routes",
+        "file_routes", "status_routes",
     ),
     "service.web": ("pages",),
     "training": ("config", "team", "data", "measure", "recipes", "run", "commands", "__main__"),
     "training.data": ("pictures", "pool", "synthetic"),
     "training.measure": (
-        "metrics", "bd_rate", "pillow_codecs", "compressai_reference", "sheet", "memory", "tiles",
+        "metrics", "bd_rate", "pillow_codecs", "compressai_reference", "sheet", "memory", "tiles", "prefixes",
         "files", "curves", "report", "plot",
     ),
     "training.recipes": ("base", "klt", "transform_start", "visual", "cwic", "cvpr2018"),

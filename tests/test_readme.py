@@ -123,7 +123,7 @@ def test_the_line_with_a_key_is_let_in_and_no_other(folder: Path, monkeypatch: p
 
 def test_the_command_lines_work_in_their_order(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = commands("cwic")
-    assert len(lines) == 5
+    assert len(lines) == 6
     for line in lines:
         assert main(line.split()[1:]) == 0
     assert (folder / "small" / "photo.cwic").is_file()

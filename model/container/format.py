@@ -99,6 +99,7 @@ __all__ = [
     "LOSSLESS_TILE",
     "MAGIC",
     "QUALITY_STEPS",
+    "UNLIMITED",
     "VERSION",
     "Container",
     "Extension",
@@ -116,7 +117,7 @@ Extension = tuple[int, bytes]
 
 _EXIF, _ICC = 128, 129
 _NAMES = {_EXIF: "exif", _ICC: "icc"}
-_UNLIMITED = Limits(max_pixels=2**64, max_dimension=2**32)
+UNLIMITED = Limits(max_pixels=2**64, max_dimension=2**32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,20 +160,25 @@ class Container:
         return sum(slot.section is Section.CODES for slot in self._slots)
 
     @property
+    def bpp(self) -> float:
+        """Bits per pixel of the picture, of what was read."""
+        return 8 * self.size / (self.header.width * self.header.height)
+
+    @property
     def _slots(self) -> tuple[Slot, ...]:
         return self.header.slots[: -(-len(self.payloads) // self.header.grid.count)]
 
     def info(self) -> FileInfo:
         """The facts of the file, for people."""
         header, tiles = self.header, self.header.grid.count
-        sections = [
-            SectionInfo(slot.name, sum(map(len, self.payloads[k * tiles : (k + 1) * tiles])))
+        lengths = [
+            (slot.name, sum(map(len, self.payloads[k * tiles : (k + 1) * tiles])))
             for k, slot in enumerate(self._slots)
         ]
-        sections += [
-            SectionInfo(_NAMES.get(kind, f"extension{kind}"), len(contents))
-            for kind, contents in self.extensions
+        lengths += [
+            (_NAMES.get(kind, f"extension{kind}"), len(contents)) for kind, contents in self.extensions
         ]
+        pixels = header.width * header.height
         return FileInfo(
             version=VERSION,
             width=header.width,
@@ -188,7 +194,7 @@ class Container:
             tiles=tiles,
             plane=header.plane,
             truncated=self.truncated,
-            sections=tuple(sections),
+            sections=tuple(SectionInfo(name, length, 8 * length / pixels) for name, length in lengths),
             size=self.size,
         )
 
@@ -238,8 +244,12 @@ def unpack(data: bytes, *, limits: Limits, allow_truncated: bool = False) -> Con
     whole = bisect_right(ends, len(data)) - 1
     truncated = whole < len(directory.lengths)
     if truncated and not (allow_truncated and whole >= header.required):
-        needed = f", {ends[header.required]} are needed at least" if allow_truncated else ""
-        raise TruncatedFileError(f"the file ends at byte {len(data)} of {ends[-1]}{needed}")
+        way_out = (
+            "allow_truncated decodes it as far as it goes"
+            if whole >= header.required
+            else f"{ends[header.required]} are needed at least to decode it"
+        )
+        raise TruncatedFileError(f"the file ends at byte {len(data)} of {ends[-1]}; {way_out}")
     parts = [data[start:end] for start, end in pairwise(ends[: whole + 1])]
     _check_parts(header, directory.first(whole), parts, checks=checks, joint=None if truncated else joint)
     kinds = () if truncated else (kind for kind, _ in directory.extensions)
@@ -252,14 +262,18 @@ def unpack(data: bytes, *, limits: Limits, allow_truncated: bool = False) -> Con
     )
 
 
-def truncate(data: bytes, max_bytes: int) -> bytes:
+def truncate(data: bytes, max_bytes: int, *, limits: Limits | None = None) -> bytes:
     """The largest file of at most `max_bytes` that is made by dropping extensions and payloads from the end.
 
+    It is whole as it stands, and needs no permission to be decoded.
+
     Raises:
-        FileError: the file cannot be read; SectionError if it is lossless, which cannot be cut.
-        ParameterError: not even the payloads up to and including group 0 fit; the message has the size they need.
+        FileError: the file cannot be read.
+        LimitError: the picture is larger than `limits`.
+        ParameterError: not even what no file can do without fits: the payloads up to and including group 0, or all
+            of a lossless file; the message has the size they need.
     """
-    container = unpack(data, limits=_UNLIMITED)
+    container = unpack(data, limits=limits or UNLIMITED)
     if len(data) <= max_bytes:
         return data
     header, payloads, extensions = container.header, container.payloads, container.extensions
@@ -274,7 +288,7 @@ def truncate(data: bytes, max_bytes: int) -> bytes:
     if not fitting:
         smallest = size(header.required)
         if header.lossless:
-            raise SectionError(
+            raise ParameterError(
                 f"a lossless file cannot be cut: {smallest} bytes are needed, {max_bytes} allowed"
             )
         raise ParameterError(f"the file cannot be cut to {max_bytes} bytes, {smallest} are needed at least")
@@ -289,7 +303,7 @@ def inspect(data: bytes, *, limits: Limits | None = None) -> FileInfo:
         FileError: one class for each kind of damage.
         LimitError: the picture is larger than `limits`.
     """
-    return unpack(data, limits=limits or _UNLIMITED, allow_truncated=True).info()
+    return unpack(data, limits=limits or UNLIMITED, allow_truncated=True).info()
 
 
 def _start(header: Header, directory: Directory) -> bytes:

@@ -1,31 +1,38 @@
-"""The endpoints that do work: compress, decompress, importance map, inspect, compare."""
+"""The endpoints that code pictures: compress, decompress, importance map, compare."""
 
-import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Query
-from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from model.container.format import MAGIC
+from model.container.format import MAGIC, Header
+from model.errors import ParameterError
 from model.images.writing import MEDIA_TYPES, formats_for
-from model.options import EncodeOptions
+from model.options import DecodeOptions, EncodeOptions, MapOptions
 from model.protocol import PictureCodec
+from model.tiling import Box
+from model.types import Limits
 from service.api import openapi, problems
-from service.api.dependencies import look, perform
+from service.api.dependencies import NOTES, answer, perform
 from service.api.negotiation import choose_format
 from service.api.problems import ProblemError
-from service.api.schemas import ComparisonFacts, CompressQuery, DecompressQuery, FileFacts, FileQuery, NoQuery
+from service.api.query import refusal
+from service.api.schemas import (
+    ComparisonFacts,
+    CompressQuery,
+    DecompressQuery,
+    FileQuery,
+    MapQuery,
+)
 from service.jobs.compare import Compare
 from service.jobs.engine import Engine
-from service.jobs.models import limits_of
-from service.jobs.operations import Compress, Decompress, MapFile, Mapped, MapPicture, OfPicture
+from service.jobs.models import Models, limits_of
+from service.jobs.operations import Compress, Decompress, MapFile, MapPicture, OfPicture
 
 T = TypeVar("T")
-
-NOTES = "X-CWIC-Notes"
 
 _PICTURE = (
     "A picture: PNG, JPEG, WebP, AVIF, GIF, TIFF, BMP, PPM or (with `cwic[heif]`) HEIC; its bytes tell which."
@@ -68,7 +75,8 @@ def codec_routes(engine: Engine) -> APIRouter:
         pixels = operation.pixels
         engine.metrics.compressed(received=len(operation.data), size=len(file), pixels=pixels)
         bpp = 8 * len(file) / pixels
-        return await _answer(engine, file, openapi.CWIC_TYPE, operation.codec, notes=notes, bpp=bpp)
+        model_id = operation.codec.info.model_id
+        return await answer(engine, file, openapi.CWIC_TYPE, model_id, notes=notes, bpp=bpp)
 
     @router.post(
         "/decompress",
@@ -83,24 +91,30 @@ def codec_routes(engine: Engine) -> APIRouter:
         openapi_extra=openapi.body(_FILE, openapi.CWIC_TYPE),
     )
     async def decompress(request: Request, query: Annotated[DecompressQuery, Query()]) -> Response:
-        models = engine.models
+        models, options = engine.models, query.options
         _chosen(request, query.format, MEDIA_TYPES)  # before the body, where none would do
 
         def prepare(data: bytes) -> Decompress:
-            codec, file = models.of_file(data)
-            header = file.header
-            possible = formats_for((header.height, header.width, 4 if header.alpha else 3))
-            return Decompress(codec=codec, file=file, format=_chosen(request, query.format, possible))
+            codec, file = models.of_file(data, allow_truncated=options.allow_truncated)
+            box = _box(options, file.header)
+            possible = formats_for((box.height, box.width, 4 if file.header.alpha else 3))
+            format = _chosen(request, query.format, possible)
+            return Decompress(codec=codec, file=file, options=options, format=format)
 
         operation, picture = await perform(engine, request, op=Decompress.op, prepare=prepare)
         assert isinstance(operation, Decompress)
-        bpp = 8 * operation.file.size / operation.pixels
-        media_type = MEDIA_TYPES[operation.format]
-        return await _answer(engine, picture, media_type, operation.codec, bpp=bpp, vary="Accept")
+        return await answer(
+            engine,
+            picture,
+            MEDIA_TYPES[operation.format],
+            operation.codec.info.model_id,
+            bpp=operation.file.bpp,
+            vary="Accept",
+        )
 
     @router.post(
         "/importance-map",
-        summary="Where the bits go: a grey PNG of the picture's size, white where most is kept",
+        summary="Where the bits go: a PNG, by default grey, of the picture's size and white where most is kept",
         response_class=Response,
         responses=openapi.answers(
             *openapi.WORK,
@@ -110,38 +124,20 @@ def codec_routes(engine: Engine) -> APIRouter:
             ok=openapi.binary("The map.", "image/png", headers=_MODEL | _READ),
         ),
         openapi_extra=openapi.body(
-            f"{_PICTURE} Or a .cwic file, whose own map is shown; `quality`, `tune` and `model` do not apply to it.",
+            f"{_PICTURE} Or a .cwic file, whose own map is shown; `quality`, `tune` and `model` are refused with it.",
             "image/*",
             openapi.CWIC_TYPE,
         ),
     )
-    async def importance_map(request: Request, query: Annotated[CompressQuery, Query()]) -> Response:
-        models = engine.models
+    async def importance_map(request: Request, query: Annotated[MapQuery, Query()]) -> Response:
+        models, drawn = engine.models, _drawn(query)
         models.named(query.model)  # before the body, where there is none of that name
 
-        def prepare(data: bytes) -> OfPicture[Mapped] | MapFile:
-            if data.startswith(MAGIC):
-                codec, file = models.of_file(data)
-                return MapFile(codec=codec, file=file)
-            return of_picture(MapPicture, query)(data)
+        def prepare(data: bytes) -> MapPicture | MapFile:
+            return _map_of(data, query, drawn, models=models, limits=limits)
 
         operation, (png, notes) = await perform(engine, request, op=MapPicture.op, prepare=prepare)
-        return await _answer(engine, png, MEDIA_TYPES["png"], operation.codec, notes=notes)
-
-    @router.post(
-        "/inspect",
-        summary="What a .cwic file says about itself, even one that was cut in transfer",
-        responses=openapi.answers(*openapi.WORK, *openapi.READ_FILE),
-        openapi_extra=openapi.body(_FILE, openapi.CWIC_TYPE),
-    )
-    async def inspect(request: Request, query: Annotated[NoQuery, Query()]) -> FileFacts:  # noqa: ARG001 - refuses any
-        codec = engine.models.default
-        return await look(
-            engine,
-            request,
-            op="inspect",
-            work=lambda data: FileFacts.of(codec.read(data, allow_truncated=True).info()),
-        )
+        return await answer(engine, png, MEDIA_TYPES["png"], operation.codec.info.model_id, notes=notes)
 
     @router.post(
         "/compare",
@@ -160,8 +156,37 @@ def _check_options(options: EncodeOptions, codec: PictureCodec) -> None:
     """Refuse what there is not to choose, before a picture is received or read."""
     for name, value in (("quality", options.quality), ("tune", options.tune)):
         if value is not None and codec.info.fixed_rate:
-            reason = f"the model {codec.info.name!r} has one rate; leave {name} out"
-            raise RequestValidationError([{"loc": ("query", name), "msg": reason}])
+            raise refusal(name, f"the model {codec.info.name!r} has one rate; leave {name} out")
+
+
+def _map_of(
+    data: bytes, query: MapQuery, drawn: MapOptions, *, models: Models, limits: Limits
+) -> MapPicture | MapFile:
+    """The operation of a picture, or of a .cwic file, for which nothing of how it is coded can be chosen."""
+    if data.startswith(MAGIC):
+        for name in ("quality", "tune", "model"):
+            if getattr(query, name) is not None:
+                raise refusal(name, "This is for pictures; a .cwic file has its own")
+        return MapFile(**models.of_file(data)._asdict(), drawn=drawn)
+    codec = models.named(query.model)
+    _check_options(query.options, codec)
+    return replace(MapPicture.of(data, codec=codec, options=query.options, limits=limits), drawn=drawn)
+
+
+def _box(options: DecodeOptions, header: Header) -> Box:
+    """The pixels that are wanted; refuses a region that is not inside the picture."""
+    try:
+        return options.box(header.grid.bounds)
+    except ParameterError as exc:
+        raise refusal("region", str(exc)) from exc
+
+
+def _drawn(query: MapQuery) -> MapOptions:
+    """How a map is wanted; refuses an overlay of another size than the picture's."""
+    try:
+        return MapOptions(style=query.style, size=query.size)
+    except ParameterError as exc:
+        raise refusal("size", str(exc)) from exc
 
 
 def _chosen(request: Request, wanted: str | None, media_types: Mapping[str, str]) -> str:
@@ -177,27 +202,3 @@ def _chosen(request: Request, wanted: str | None, media_types: Mapping[str, str]
             headers={"Vary": "Accept"},
         )
     return chosen
-
-
-async def _answer(
-    engine: Engine,
-    content: bytes,
-    media_type: str,
-    codec: PictureCodec,
-    *,
-    notes: tuple[str, ...] = (),
-    bpp: float | None = None,
-    vary: str | None = None,
-) -> Response:
-    digest = await engine.look(lambda: hashlib.sha256(content).hexdigest())
-    headers = {
-        "ETag": f'"{digest[:32]}"',
-        "X-CWIC-Model": codec.info.model_id,
-    }
-    if bpp is not None:
-        headers["X-CWIC-Bpp"] = f"{bpp:.4f}"
-    if notes:
-        headers[NOTES] = ", ".join(notes)
-    if vary:
-        headers["Vary"] = vary
-    return Response(content, media_type=media_type, headers=headers)

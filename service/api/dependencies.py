@@ -1,11 +1,13 @@
 """From a request to the engine and back: the body is read, an operation made of it, admitted and waited for."""
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from starlette.requests import Request
+from starlette.responses import Response
 
 from service.api import problems
 from service.api.body import read_body
@@ -15,6 +17,8 @@ from service.jobs.operations import Operation
 from service.observe.timing import Timing
 
 T = TypeVar("T")
+
+NOTES = "X-CWIC-Notes"
 
 
 async def perform(
@@ -53,6 +57,40 @@ async def look(engine: Engine, request: Request, *, op: str, work: Callable[[byt
     engine.check_working()
     timing = request.state.timing = Timing(op)
     return await _prepared(engine, request, timing, _deadline(engine, request), work)
+
+
+async def answer(
+    engine: Engine,
+    content: bytes,
+    media_type: str,
+    model_id: str,
+    *,
+    notes: tuple[str, ...] = (),
+    bpp: float | None = None,
+    vary: str | None = None,
+) -> Response:
+    """The response of bytes that were made.
+
+    Args:
+        engine: whose threads take the digest.
+        content: the bytes.
+        media_type: of the content.
+        model_id: of the model that made it; empty where none did.
+        notes: what reading the picture changed.
+        bpp: bits per pixel of the .cwic file.
+        vary: the header that the choice of the media type depended on.
+    """
+    digest = await engine.look(lambda: hashlib.sha256(content).hexdigest())
+    headers = {"ETag": f'"{digest[:32]}"'}
+    if model_id:
+        headers["X-CWIC-Model"] = model_id
+    if bpp is not None:
+        headers["X-CWIC-Bpp"] = f"{bpp:.4f}"
+    if notes:
+        headers[NOTES] = ", ".join(notes)
+    if vary:
+        headers["Vary"] = vary
+    return Response(content, media_type=media_type, headers=headers)
 
 
 async def _prepared(

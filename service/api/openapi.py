@@ -65,6 +65,7 @@ READ_FILE = (
     problems.UNSUPPORTED_VERSION,
     problems.INVALID_PARAMETER,
     problems.DAMAGED_FILE,
+    problems.TRUNCATED_FILE,
     problems.WRONG_MODEL,
 )
 

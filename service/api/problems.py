@@ -82,6 +82,7 @@ INVALID_PARAMETER = Kind("invalid-parameter", 422, "Invalid parameter")
 LIMIT = Kind("limit", 422, "Picture too large", rejection=True)
 BROKEN_IMAGE = Kind("broken-image", 422, "Damaged picture")
 DAMAGED_FILE = Kind("damaged-file", 422, "Damaged .cwic file")
+TRUNCATED_FILE = Kind("truncated-file", 422, ".cwic file cut in transfer")
 WRONG_MODEL = Kind("wrong-model", 422, "Made with a model that is not loaded")
 NO_IMPORTANCE_MAP = Kind("no-importance-map", 422, "No importance map in the file")
 QUEUE_FULL = Kind("queue-full", 429, "Too many requests", rejection=True)
@@ -108,7 +109,7 @@ KINDS: Mapping[type[errors.CwicError], Kind] = MappingProxyType(
         errors.BrokenImageError: BROKEN_IMAGE,
         errors.NotCwicError: NOT_CWIC,
         errors.UnsupportedVersionError: UNSUPPORTED_VERSION,
-        errors.TruncatedFileError: DAMAGED_FILE,
+        errors.TruncatedFileError: TRUNCATED_FILE,
         errors.ChecksumError: DAMAGED_FILE,
         errors.TrailingDataError: DAMAGED_FILE,
         errors.HeaderError: DAMAGED_FILE,

@@ -3,11 +3,13 @@
 import math
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
-from model.config import Tune
-from model.options import DEFAULT_QUALITY, EncodeOptions
-from model.types import FileInfo, ModelInfo
+from model.config import MAX_GROUPS, Tune
+from model.errors import ParameterError
+from model.options import DEFAULT_QUALITY, DecodeOptions, EncodeOptions, MapSize, MapStyle
+from model.types import FileInfo, ModelInfo, Region
 from service.jobs.compare import Comparison
 
 Quality = Annotated[float, Field(ge=1, le=100, allow_inf_nan=False)]
@@ -17,10 +19,20 @@ ModelName = Annotated[
 PictureFormat = Literal["png", "jpeg", "webp"]
 
 
-class CompressQuery(BaseModel):
-    """How a picture is coded; those of /importance-map and /compare. Others are refused, they would do nothing."""
+def _checked_region(text: str | None) -> str | None:
+    try:
+        _region(text)
+    except ParameterError as exc:
+        raise PydanticCustomError("region", "{reason}", {"reason": str(exc)}) from exc
+    return text
 
-    model_config = ConfigDict(extra="forbid")
+
+def _region(text: str | None) -> Region | None:
+    return None if text is None else Region.of(text)
+
+
+class CompressQuery(BaseModel):
+    """Parameters of /compress and /compare."""
 
     quality: Annotated[
         Quality | None,
@@ -56,21 +68,90 @@ class FileQuery(CompressQuery):
     ] = "drop"
 
 
+class MapQuery(CompressQuery):
+    """Parameters of /importance-map."""
+
+    style: Annotated[
+        MapStyle,
+        Field(
+            description="`grey`, white where most is kept; `heat`, in colours from black over red to light yellow; "
+            "`overlay`, those colours mixed with the picture."
+        ),
+    ] = "grey"
+    size: Annotated[
+        MapSize,
+        Field(
+            description="`picture`, that of the picture; `map`, one pixel for each level of the map, which stands "
+            "for 16 x 16 pixels of the picture (8 x 8 of profile `cvpr2018`). An overlay has the picture's."
+        ),
+    ] = "picture"
+
+
 class DecompressQuery(BaseModel):
     """Parameters of /decompress."""
-
-    model_config = ConfigDict(extra="forbid")
 
     format: Annotated[
         PictureFormat | None,
         Field(description="Format of the picture; by the header Accept if absent, else png."),
     ] = None
+    region: Annotated[
+        str | None,
+        AfterValidator(_checked_region),
+        Field(
+            description="Only this part of the picture: x, y, width, height in pixels. Only the tiles that it "
+            "touches, and the codes around them, are decoded.",
+            examples=["0,0,256,256"],
+            json_schema_extra={"pattern": "^[0-9]+,[0-9]+,[0-9]+,[0-9]+$"},
+        ),
+    ] = None
+    groups: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=MAX_GROUPS,
+            description="A preview from the first so many groups of channels; all, if there are fewer. It has "
+            "exactly the size of the picture, or of the region; 1 gives the roughest, without fine detail. Lossless "
+            "files have no groups and are decoded as they are.",
+        ),
+    ] = None
+    allow_truncated: Annotated[
+        bool,
+        Field(
+            description="Decode a file that was cut in transfer as far as it goes, provided that group 0 is whole."
+        ),
+    ] = False
+
+    @property
+    def options(self) -> DecodeOptions:
+        """What the codec is asked for."""
+        return DecodeOptions(
+            region=_region(self.region), groups=self.groups, allow_truncated=self.allow_truncated
+        )
 
 
-class NoQuery(BaseModel):
-    """No parameters."""
+class TruncateQuery(BaseModel):
+    """Parameters of /truncate."""
 
-    model_config = ConfigDict(extra="forbid")
+    max_bytes: Annotated[
+        int,
+        Field(
+            alias="bytes",
+            ge=1,
+            description="The size that the file may have at most, in bytes; a smaller file stays as it is.",
+        ),
+    ]
+
+
+class InspectQuery(BaseModel):
+    """Parameters of /inspect."""
+
+    importance: Annotated[
+        bool,
+        Field(
+            description="Decode the importance map too, and tell its mean. That needs the file's model and a place "
+            "in the queue; all else that is told needs neither."
+        ),
+    ] = False
 
 
 class Section(BaseModel):
@@ -78,6 +159,7 @@ class Section(BaseModel):
 
     name: str = Field(examples=["map", "codes0"])
     length: int = Field(description="Of its payloads, one for each tile, in bytes.")
+    bpp: float = Field(description="Their bits for each pixel of the picture.")
 
 
 class FileFacts(BaseModel):
@@ -107,14 +189,18 @@ class FileFacts(BaseModel):
     tiles: int = Field(description="How many there are.")
     plane: bool = Field(description="Its quality varies over the picture.")
     truncated: bool = Field(
-        description="It was cut in transfer and announces more than is there; /decompress refuses it."
+        description="It was cut in transfer and announces more than is there; /decompress needs `allow_truncated`."
     )
     sections: list[Section] = Field(description="In file order; only those that are there.")
     size: int = Field(description="Of the whole file, in bytes.")
     bpp: float = Field(description="Bits per pixel of the whole file.")
+    mean_importance: float | None = Field(
+        description="Mean of its importance map, 0 to 1, where 1 keeps all channels everywhere; null unless "
+        "`importance` asks for it, and for `lossless`."
+    )
 
     @classmethod
-    def of(cls, info: FileInfo) -> Self:
+    def of(cls, info: FileInfo, *, mean_importance: float | None = None) -> Self:
         """The codec's facts as the API shows them."""
         return cls(
             version=info.version,
@@ -131,9 +217,10 @@ class FileFacts(BaseModel):
             tiles=info.tiles,
             plane=info.plane,
             truncated=info.truncated,
-            sections=[Section(name=each.name, length=each.length) for each in info.sections],
+            sections=[Section(name=each.name, length=each.length, bpp=each.bpp) for each in info.sections],
             size=info.size,
             bpp=info.bpp,
+            mean_importance=mean_importance,
         )
 
 

@@ -39,14 +39,15 @@ class Models:
             raise UnknownModelError(f"No model is called {name!r}; there are {', '.join(self._by_name)}.")
         return self._by_name[name]
 
-    def of_file(self, data: bytes) -> OpenedFile:
+    def of_file(self, data: bytes, *, allow_truncated: bool = False) -> OpenedFile:
         """A .cwic file and the codec that it was made with; the default for a lossless file, which needs none.
 
         Raises:
-            FileError: the file is damaged, was cut in transfer, or was made with a model that is not loaded.
+            FileError: the file is damaged, was cut in transfer and may not be, or was made with a model that is not
+                loaded.
             LimitError: the picture is larger than the limits.
         """
-        file = self.default.read(data)
+        file = self.default.read(data, allow_truncated=allow_truncated)
         model_id = file.header.model_id.hex()
         if not model_id:
             return OpenedFile(self.default, file)

@@ -6,10 +6,11 @@ from typing import ClassVar, Generic, NamedTuple, Self, TypeVar
 
 from model.container.format import Container
 from model.images.files import read_image, read_size
+from model.images.maps import drawing, mean_importance
 from model.images.metadata import read_metadata
 from model.images.writing import write_image
-from model.options import EncodeOptions
-from model.protocol import PictureCodec
+from model.options import DecodeOptions, EncodeOptions, MapOptions
+from model.protocol import DEFAULT_ENCODE_OPTIONS, DEFAULT_MAP_OPTIONS, PictureCodec
 from model.steps import Work
 from model.tiling import TileGrid
 from model.types import Limits
@@ -150,44 +151,94 @@ class Decompress(OfFile[bytes]):
     """A .cwic file to a picture file.
 
     Attributes:
+        options: how it is decoded; a region is inside the picture.
         format: of the picture file, one that can hold the picture.
     """
 
     op = "decompress"
+    options: DecodeOptions
     format: str
+
+    @property
+    def pixels(self) -> int:
+        """Of the tiles that the region touches."""
+        return sum(self.file.header.grid.box(index).pixels for index in self._touched)
+
+    @property
+    def tiles(self) -> int:
+        """Those that the region touches."""
+        return len(self._touched)
+
+    @property
+    def kind(self) -> str:
+        """A region also needs codes of neighbouring tiles, and fewer groups take less time."""
+        part = "whole" if self.options.region is None else "region"
+        return f"{super().kind} {part} {self.options.groups or 'all'}"
+
+    @property
+    def _touched(self) -> list[int]:
+        grid = self.file.header.grid
+        return grid.touching(self.options.box(grid.bounds))
 
     def work(self, timing: Timing) -> Work[bytes]:
         """See `Operation`."""
-        array = yield from self.codec.decoding(self.file)
+        array = yield from self.codec.decoding(self.file, self.options)
         yield ()
         with timing.measure("encode"):
             return write_image(array, format=self.format, metadata=self.file.metadata)
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
 class MapPicture(OfPicture[Mapped]):
-    """A picture file to its importance map."""
+    """A picture file to its importance map.
+
+    Attributes:
+        drawn: how it is drawn.
+    """
 
     op = "importance-map"
+    drawn: MapOptions = DEFAULT_MAP_OPTIONS
 
     def work(self, timing: Timing) -> Work[Mapped]:
         """See `Operation`."""
         with timing.measure("decode"):
             picture, notes = read_image(self.data, limits=self.limits)
-        array = yield from self.codec.mapping(picture, self.options)
+        array = yield from drawing(self.codec, picture, self.options, self.drawn)
         with timing.measure("encode"):
             return Mapped(write_image(array, format="png"), notes)
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
 class MapFile(OfFile[Mapped]):
-    """A .cwic file to its importance map; its codes are not decoded."""
+    """A .cwic file to its importance map; its codes are decoded for an overlay only.
+
+    Attributes:
+        drawn: how it is drawn.
+    """
 
     op = "importance-map"
+    drawn: MapOptions = DEFAULT_MAP_OPTIONS
+
+    @property
+    def kind(self) -> str:
+        """See `drawn`: an overlay takes as long as decompressing."""
+        return f"{super().kind} overlay" if self.drawn.style == "overlay" else super().kind
 
     def work(self, timing: Timing) -> Work[Mapped]:
         """See `Operation`."""
-        array = yield from self.codec.mapping(self.file)
+        array = yield from drawing(self.codec, self.file, DEFAULT_ENCODE_OPTIONS, self.drawn)
         with timing.measure("encode"):
             return Mapped(write_image(array, format="png"), ())
 
 
-OPS = tuple(dict.fromkeys(each.op for each in (Compress, Decompress, MapPicture, MapFile)))
+class Inspect(OfFile[float | None]):
+    """A .cwic file to the mean of its importance map; None for a lossless file. Its codes are not decoded."""
+
+    op = "inspect"
+
+    def work(self, timing: Timing) -> Work[float | None]:  # noqa: ARG002 - has no stages of its own
+        """See `Operation`."""
+        return None if self.file.header.lossless else (yield from mean_importance(self.codec, self.file))
+
+
+OPS = tuple(dict.fromkeys(each.op for each in (Compress, Decompress, MapPicture, MapFile, Inspect)))

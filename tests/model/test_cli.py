@@ -22,6 +22,7 @@ from model.container import format as file_format
 from model.container.format import Container, Header, Section
 from model.errors import CheckpointNotFoundError, ParameterError, SelfTestError, WrongModelError
 from model.images.files import read_image
+from model.images.maps import heat_colours, overlay
 from model.images.writing import write_image
 from model.options import DEFAULT_QUALITY, DecodeOptions, EncodeOptions
 from model.protocol import DEFAULT_DECODE_OPTIONS, DEFAULT_ENCODE_OPTIONS, PictureCodec
@@ -209,8 +210,45 @@ def test_an_importance_map_is_of_a_picture_or_of_a_file(
         array = read_image(out.read_bytes(), limits=Limits()).array
         assert array.shape == PICTURE.shape
         assert (array == level).all()
-    assert cli.main(["importance-map", str(file), str(out), "--quality", "9"], checkpoints=fake) == 2
-    assert "--quality is for pictures" in capsys.readouterr().err
+    for option, value in (("--quality", "9"), ("--tune", "psnr")):
+        assert cli.main(["importance-map", str(file), str(out), option, value], checkpoints=fake) == 2
+        assert f"{option} is for pictures; a .cwic file has its own" in capsys.readouterr().err
+
+
+def test_a_map_is_drawn_as_it_is_asked_for(source: Path, tmp_path: Path, fake: FakeCheckpoints) -> None:
+    out, file = tmp_path / "map.png", tmp_path / "a.cwic"
+    file.write_bytes(packed(PICTURE, model_id="11111111"))
+    grey = np.full(PICTURE.shape[:2], 50, np.uint8)
+    for path in (source, file):
+        for options, expected in (
+            (["--style", "grey", "--size", "picture"], np.repeat(grey[..., None], 3, 2)),
+            (["--style", "heat"], heat_colours()[grey]),
+            (["--style", "heat", "--size", "map"], heat_colours()[grey[:1, :1]]),
+            (["--style", "overlay"], overlay(grey, PICTURE)),
+        ):
+            assert cli.main(["importance-map", str(path), str(out), *options], checkpoints=fake) == 0
+            np.testing.assert_array_equal(read_image(out.read_bytes(), limits=Limits()).array, expected)
+
+
+def test_a_file_is_cut_to_a_size_without_a_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out, data = tmp_path / "a.cwic", tmp_path / "b.cwic", packed(PICTURE, model_id="11111111")
+    file.write_bytes(data)
+    for size, cut in ((len(data) - 1, file_format.truncate(data, len(data) - 1)), (len(data), data)):
+        assert cli.main(["truncate", str(file), str(out), "--bytes", str(size)]) == 0
+        assert capsys.readouterr().err == f"cwic: {len(data)} -> {len(cut)} bytes\n"
+        assert out.read_bytes() == cut
+        assert len(cut) <= size
+        assert not file_format.unpack(cut, limits=Limits()).truncated
+    out.unlink()
+    assert cli.main(["truncate", str(file), str(out), "--bytes", "9"]) == 2
+    smallest = len(file_format.truncate(data, len(data) - 1))
+    assert f"cut to 9 bytes, {smallest} are needed at least" in capsys.readouterr().err
+    file.write_bytes(packed(PICTURE))
+    assert cli.main(["truncate", str(file), str(out), "--bytes", "9"]) == 2
+    assert "a lossless file cannot be cut" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_inspect_tells_the_header_without_a_checkpoint(
@@ -220,14 +258,45 @@ def test_inspect_tells_the_header_without_a_checkpoint(
     size = (tmp_path / "a.cwic").stat().st_size
     assert cli.main(["inspect", str(tmp_path / "a.cwic")]) == 0
     text = capsysbinary.readouterr().out.decode()
-    assert f"size         {size}\n" in text
-    assert "width        8\n" in text
+    assert f"size            {size}\n" in text
+    assert "width           8\n" in text
+    assert "mean_importance" not in text
     assert cli.main(["inspect", str(tmp_path / "a.cwic"), "--json"]) == 0
     facts = json.loads(capsysbinary.readouterr().out)
     assert (facts["width"], facts["height"], facts["size"], facts["quality"]) == (8, 6, size, None)
     assert (facts["profile"], facts["tune"], facts["grey"]) == ("lossless", None, False)
     assert (facts["tile"], facts["tiles"], facts["plane"], facts["truncated"]) == (1024, 1, False, False)
-    assert facts["sections"] == [{"name": "samples", "length": PICTURE.size}]
+    assert facts["sections"] == [{"name": "samples", "length": PICTURE.size, "bpp": 24}]
+
+
+def test_inspect_tells_the_mean_importance_where_it_is_asked_for(
+    tmp_path: Path, fake: FakeCheckpoints, capsys: pytest.CaptureFixture[str]
+) -> None:
+    coded = packed(PICTURE, model_id="22222222")
+    for data, mean in (
+        (coded, round(50 / 255, 4)),
+        (coded[:-1], round(50 / 255, 4)),
+        (packed(PICTURE), None),
+    ):
+        (tmp_path / "a.cwic").write_bytes(data)
+        arguments = ["inspect", str(tmp_path / "a.cwic"), "--importance", "--model-dir", str(tmp_path)]
+        assert cli.main([*arguments, "--json"], checkpoints=fake) == 0
+        assert json.loads(capsys.readouterr().out)["mean_importance"] == mean
+        assert cli.main(arguments, checkpoints=fake) == 0
+        assert f"mean_importance {'-' if mean is None else mean}\n" in capsys.readouterr().out
+    assert [name for name, *_ in fake.loaded] == ["default", "other"] * 4
+    assert {folder for _, folder, _ in fake.loaded} == {tmp_path}
+
+
+@pytest.mark.parametrize(
+    "option", [["--model", "x"], ["--model-dir", "x"], ["--device", "cuda"], ["--max-pixels", "9"]]
+)
+def test_inspect_refuses_options_that_would_do_nothing(
+    option: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.cwic").write_bytes(packed(PICTURE))
+    assert cli.main(["inspect", str(tmp_path / "a.cwic"), *option]) == 2
+    assert f"{option[0]} is for --importance" in capsys.readouterr().err
 
 
 def test_inspect_tells_what_is_there_of_a_file_that_was_cut(
@@ -238,7 +307,7 @@ def test_inspect_tells_what_is_there_of_a_file_that_was_cut(
     facts = dict(line.split(maxsplit=1) for line in capsysbinary.readouterr().out.decode().splitlines())
     assert (facts["quality"], facts["tune"], facts["lowest_level"]) == ("30.0", "visual", "1")
     assert (facts["grey"], facts["plane"], facts["truncated"]) == ("no", "no", "yes")
-    assert facts["sections"] == f"map 3, codes0 {PICTURE.size}"
+    assert facts["sections"] == f"map 3 (0.5000 bpp), codes0 {PICTURE.size} (24.0000 bpp)"
     assert cli.main(["inspect", str(tmp_path / "cut"), "--json"]) == 0
     assert json.loads(capsysbinary.readouterr().out)["truncated"] is True
 
@@ -287,16 +356,17 @@ def test_a_file_that_was_cut_is_decoded_with_permission_only(
     arguments = ["decompress", str(file), str(out)]
     assert cli.main(arguments, checkpoints=fake) == 1
     assert cli.main(["importance-map", *arguments[1:]], checkpoints=fake) == 1
-    assert f"ends at byte {len(whole) - 1} of {len(whole)}" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"ends at byte {len(whole) - 1} of {len(whole)}; allow_truncated decodes it" in said
     assert not out.exists()
     assert cli.main([*arguments, "--allow-truncated"], checkpoints=fake) == 0
     np.testing.assert_array_equal(read_image(out.read_bytes(), limits=Limits()).array, PICTURE)
     file.write_bytes(whole[:-5])
     assert cli.main([*arguments, "--allow-truncated"], checkpoints=fake) == 1
-    assert "are needed at least" in capsys.readouterr().err
+    assert "are needed at least to decode it" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["compress", "decompress", "importance-map", "inspect"])
+@pytest.mark.parametrize("command", ["compress", "decompress", "importance-map", "inspect", "truncate"])
 def test_a_file_is_parsed_once_for_each_command(
     command: str, source: Path, tmp_path: Path, fake: FakeCheckpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,6 +380,7 @@ def test_a_file_is_parsed_once_for_each_command(
 
     monkeypatch.setattr(file_format, "unpack", spy)
     out = [] if command == "inspect" else [str(tmp_path / "out.png")]
+    out += ["--bytes", "999"] if command == "truncate" else []
     assert cli.main([command, *given, *out], checkpoints=fake) == 0
     assert len(parsed) == 1
 
@@ -423,6 +494,11 @@ def test_where_the_checkpoint_comes_from_can_be_said(
         (["decompress", "FILE", "OUT", "--format", "png", "--region", "0,0,9,6"], "region"),
         (["decompress", "FILE", "OUT", "--format", "png", "--groups", "0"], "got 0"),
         (["decompress", "FILE", "OUT", "--format", "png", "--groups", "few"], "few"),
+        (["truncate", "FILE", "OUT"], "--bytes"),
+        (["truncate", "FILE", "OUT", "--bytes", "half"], "half"),
+        (["truncate", "FILE", "OUT", "--bytes", "9", "--quality", "9"], "--quality"),
+        (["importance-map", "IN", "OUT.png", "--style", "blue"], "blue"),
+        (["importance-map", "IN", "OUT.png", "--style", "overlay", "--size", "map"], "size of the picture"),
         (["decompress", "IN", "OUT.bmp"], ".png, .jpg, .jpeg, .webp"),
         (["decompress", "IN", "OUT", "--format", "gif"], "gif"),
     ],
@@ -470,6 +546,8 @@ def test_transparency_is_not_put_into_a_jpeg(
         (["decompress", "a.cwic", "out.png", "--max-pixels", "47"], "max_pixels is 47"),
         (["decompress", "cut", "out.png"], "the file ends at byte"),
         (["inspect", "text"], "does not start with CWIC"),
+        (["truncate", "text", "out", "--bytes", "9"], "does not start with CWIC"),
+        (["truncate", "cut", "out", "--bytes", "9"], "the file ends at byte"),
         (["importance-map", "text", "out.png"], "68 65 6c 6c 6f"),
     ],
 )
@@ -498,7 +576,7 @@ def test_a_refused_input_is_one_line_and_status_1(
 
 @given(
     data=st.binary(max_size=200),
-    command=st.sampled_from(("compress", "decompress", "importance-map", "inspect")),
+    command=st.sampled_from(("compress", "decompress", "truncate", "importance-map", "inspect")),
 )
 @settings(max_examples=100)
 def test_no_input_gets_a_traceback(data: bytes, command: str) -> None:
@@ -507,6 +585,7 @@ def test_no_input_gets_a_traceback(data: bytes, command: str) -> None:
         errors = io.StringIO()
         patch.setattr(sys, "stderr", errors)
         arguments = [command, "-"] if command == "inspect" else [command, "-", "-"]
+        arguments += ["--bytes", "99"] if command == "truncate" else []
         assert cli.main(arguments, checkpoints=FakeCheckpoints()) == 1
         assert errors.getvalue().count("\n") == 1
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from model.container import format as file_format
 from model.container.format import QUALITY_STEPS, Container, Header, Section
-from model.errors import NoImportanceMapError, ParameterError
+from model.errors import NoImportanceMapError, ParameterError, TruncatedFileError
 from model.options import DEFAULT_QUALITY, DecodeOptions, EncodeOptions
 from model.protocol import DEFAULT_DECODE_OPTIONS, DEFAULT_ENCODE_OPTIONS
 from model.steps import Work
@@ -30,7 +30,8 @@ def nothing(_: Pixels) -> None:
 class FakeCodec(ReadsContainers):
     """Files are real ones, with all pixels, deflated, in a payload of the first tile.
 
-    They have a second group, which means nothing, so that a file can be cut behind the pixels.
+    They have a second group, which means nothing, so that a file can be cut behind the pixels. A picture of the first
+    group alone has half of each value.
 
     Attributes:
         name: as in `ModelInfo`.
@@ -69,7 +70,7 @@ class FakeCodec(ReadsContainers):
             width=width,
             height=height,
             profile="lossless" if options.lossless else self._profile,
-            tile=file_format.DEFAULT_TILE,
+            tile=options.tile,
             model_id=b"" if options.lossless else bytes.fromhex(self.model_id),
             quality=0 if options.lossless else self._position(options),
             tune=options.tune or "psnr",
@@ -87,14 +88,19 @@ class FakeCodec(ReadsContainers):
     def decoding(
         self, file: bytes | Container, options: DecodeOptions = DEFAULT_DECODE_OPTIONS
     ) -> Work[Pixels]:
-        assert options == DEFAULT_DECODE_OPTIONS, "the service asks for no more yet"
         yield ()
-        container = self.opened(file)
+        container = (
+            self.read(file, allow_truncated=options.allow_truncated) if isinstance(file, bytes) else file
+        )
+        if container.truncated and not options.allow_truncated:
+            raise TruncatedFileError("the file was cut in transfer")
         header = container.header
         payload = container.payload(Section.SAMPLES if header.lossless else Section.CODES, 0)
         assert payload is not None
         samples = np.frombuffer(zlib.decompress(payload), np.uint8)
-        return samples.reshape(header.height, header.width, 4 if header.alpha else 3)
+        whole = samples.reshape(header.height, header.width, 4 if header.alpha else 3)
+        part = whole[options.box(header.grid.bounds).slices(header.grid.bounds, 1)]
+        return part // 2 if options.groups == 1 else part
 
     def mapping(
         self, source: Pixels | bytes | Container, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS

@@ -32,7 +32,7 @@ CHECKS = (
     "unsupported_method",
     "allow_header_conformance",
 )
-WORK = ("/compress", "/decompress", "/importance-map", "/inspect")
+WORK = ("/compress", "/decompress", "/truncate", "/importance-map", "/inspect")
 BODIES = "FUZZ_BODIES"  # variable: folder of bodies that mean something; see fuzz_hooks.py
 ROOT = Path(__file__).parents[2]
 

@@ -2,8 +2,8 @@
 
 Both codecs run in this process, with the same threads, on the same pictures, in turns: whatever else the
 machine does hits both. Compressing is from a uint8 array to bytes, decompressing from bytes to a uint8 array.
-Medians over the pictures, of each picture's median over the rounds. `--memory` measures peak memory, and `--tiles`
-what tiles cost in bytes and what they save where a region is decoded.
+Medians over the pictures, of each picture's median over the rounds. `--memory` measures peak memory, `--tiles`
+what tiles cost in bytes and what they save where a region is decoded, and `--prefixes` how good cut files are.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from training.commands.arguments import add_model_arguments, codec_of, pictures_
 from training.data.pictures import read_rgb
 from training.measure.compressai_reference import NAME, Hyperprior
 from training.measure.memory import MemoryUse, measure_memory
+from training.measure.prefixes import HalfUse, PrefixUse, measure_prefixes
 from training.measure.tiles import TileUse, measure_tiles
 
 DEFAULT_QUALITY = 50.0  # 0.66 bpp on Kodak, about the published rate of the hyperprior at its quality 5
@@ -72,8 +73,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS|FILE",
         help="measure peak memory on a synthetic picture of that many pixels, or on a picture file",
     )
-    parser.add_argument(
+    parts = parser.add_mutually_exclusive_group()
+    parts.add_argument(
         "--tiles", action="store_true", help="measure tile sizes on the pictures of FOLDER, not speed"
+    )
+    parts.add_argument(
+        "--prefixes", action="store_true", help="measure cut files of the pictures of FOLDER, not speed"
     )
 
 
@@ -85,12 +90,18 @@ def run(args: argparse.Namespace) -> int:
         CwicError: pictures, checkpoint or CompressAI are missing.
     """
     if args.folder is None and args.memory is None:
-        raise ParameterError("give a folder of pictures to measure speed or --tiles, or --memory, or both")
+        raise ParameterError(
+            "give a folder of pictures to measure speed, --tiles or --prefixes, or --memory, or both"
+        )
     if args.threads:
         torch.set_num_threads(args.threads)
     if args.folder and args.tiles:
         arrays = [read_rgb(path) for path in pictures_in(args.folder)]
         sys.stdout.write(tile_table(measure_tiles(codec_of(args), arrays, quality=args.quality)))
+    elif args.folder and args.prefixes:
+        arrays = [read_rgb(path) for path in pictures_in(args.folder)]
+        rows, half = measure_prefixes(codec_of(args), arrays, quality=args.quality)
+        sys.stdout.write(prefix_table(rows, half))
     elif args.folder:
         arrays = [read_rgb(path) for path in pictures_in(args.folder)]
         subjects = [subject_of(codec_of(args), args.quality), _hyperprior(args.device)]
@@ -181,6 +192,21 @@ def tile_table(rows: Sequence[TileUse]) -> str:
                 f"| {1000 * row.whole:.0f} ms | {1000 * row.region:.0f} ms |"
                 for row in rows
             ),
+            "",
+        ]
+    )
+
+
+def prefix_table(rows: Sequence[PrefixUse], half: HalfUse) -> str:
+    """Markdown: each number of groups, and a line on files that are cut in half."""
+    return "\n".join(
+        [
+            "| groups | share of the bytes | PSNR, cut there | PSNR, `groups` of the whole file |",
+            "|---|---|---|---|",
+            *(f"| {r.groups} | {r.share:.0%} | {r.cut:.2f} dB | {r.preview:.2f} dB |" for r in rows),
+            "",
+            f"Cut at the border nearest to half of the bytes ({half.share:.0%}): {half.behind:.2f} dB behind a file "
+            f"encoded for that size, at most {half.most:.2f} dB.",
             "",
         ]
     )

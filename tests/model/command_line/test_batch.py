@@ -65,6 +65,7 @@ def test_what_was_compressed_is_decompressed_and_mapped(fake: FakeCheckpoints) -
         ("decompress", [], ["B.png", "a.png", "below/c.png"]),
         ("decompress", ["--format", "webp"], ["B.webp", "a.webp", "below/c.webp"]),
         ("importance-map", [], ["B.png", "a.png", "below/c.png"]),
+        ("truncate", ["--bytes", "100000"], ["B.cwic", "a.cwic", "below/c.cwic"]),
     ):
         to = "-".join([command, *options])
         assert cli.main([command, "out", "--output-dir", to, "--jobs", "1", *options], checkpoints=fake) == 0

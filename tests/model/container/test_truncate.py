@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.container.format import pack, truncate, unpack
-from model.errors import FileError, ParameterError, SectionError
+from model.errors import FileError, LimitError, ParameterError
 from model.types import Limits
 from tests.model.container.files import HEADER, File, files, forge
 
@@ -66,8 +66,15 @@ def test_lossless_files_lose_their_extensions_at_most() -> None:
     assert truncate(extended, len(extended) - 1) == truncate(extended, len(plain)) == plain
     for data in (plain, extended):
         message = f"lossless file cannot be cut: {len(plain)} bytes are needed, {len(plain) - 1} allowed"
-        with pytest.raises(SectionError, match=re.escape(message)):
+        with pytest.raises(ParameterError, match=re.escape(message)):
             truncate(data, len(plain) - 1)
+
+
+def test_limits_hold_where_there_are_some() -> None:
+    data = File(HEADER, (b"map", b"zero", b"one"), ()).data
+    with pytest.raises(LimitError, match="max_dimension is 299, got 300"):
+        truncate(data, len(data), limits=Limits(max_dimension=299))
+    assert truncate(data, len(data), limits=Limits(max_dimension=300)) == data
 
 
 @given(coded, st.data())

@@ -22,7 +22,7 @@ from tests.service.fakes import FakeCodec, png
 from tests.service.server import metric, running, serving
 
 KEY, OTHER = "first-key-0123456789", "second-key-9876543210"
-WORK = ["/compress", "/decompress", "/importance-map", "/inspect", "/compare"]
+WORK = ["/compress", "/decompress", "/truncate", "/importance-map", "/inspect", "/compare"]
 
 
 @pytest.fixture(scope="module")

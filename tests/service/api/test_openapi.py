@@ -12,7 +12,7 @@ import pytest
 
 from tests.service.api.renew_openapi import PATH, document
 
-WORK = ["/compress", "/decompress", "/importance-map", "/inspect"]
+WORK = ["/compress", "/decompress", "/truncate", "/importance-map", "/inspect", "/compare"]
 
 
 @pytest.fixture(scope="module")

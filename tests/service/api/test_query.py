@@ -1,4 +1,4 @@
-"""Parameters of the query that come more than once."""
+"""Parameters of the query that come more than once, or that a route does not have."""
 
 from typing import Annotated
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from service.api import problems
 from service.api.connections import Connections
-from service.api.query import refuse_repeats
+from service.api.query import check_parameters
 from service.api.requests import RequestContext
 from service.observe.metrics import Metrics
 from service.settings import Settings
@@ -41,6 +41,38 @@ def test_a_parameter_that_comes_twice_is_422_and_named(
     assert name in answer.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "name", "reason"),
+    [
+        ("POST", "/compress?qualty=5", "qualty", "No such parameter; there are quality, tune, model"),
+        ("POST", "/decompress?quality=5", "quality", "there are format, region, groups, allow_truncated"),
+        ("POST", "/decompress?tune=psnr&format=png", "tune", "No such parameter"),
+        ("POST", "/truncate?bytes=999&quality=5", "quality", "No such parameter; there are bytes"),
+        ("POST", "/inspect?quality=5", "quality", "No such parameter; there are importance"),
+        ("POST", "/compare?region=0,0,1,1", "region", "there are quality, tune, model"),
+        ("GET", "/models?quality=5", "quality", "Takes no parameters"),
+        ("HEAD", "/models?quality=5", "quality", ""),
+        ("GET", "/readyz?quality=5", "quality", "Takes no parameters"),
+        ("GET", "/progress/x?request_id=5", "request_id", "Takes no parameters"),
+    ],
+)
+def test_a_parameter_that_a_route_ignores_is_422_and_named(
+    client: httpx.Client, method: str, path: str, name: str, reason: str
+) -> None:
+    answer = client.request(method, path, content=png() if method == "POST" else b"")
+    assert answer.status_code == 422
+    if method != "HEAD":
+        problem = answer.json()
+        assert problem["type"] == "urn:cwic:problem:invalid-parameter"
+        assert [each["name"] for each in problem["errors"]] == [name]
+        assert reason in problem["errors"][0]["reason"]
+
+
+@pytest.mark.parametrize("path", ["/?from=elsewhere", "/docs?lang=en", "/openapi.json?v=1"])
+def test_pages_may_be_linked_to_with_anything(client: httpx.Client, path: str) -> None:
+    assert client.get(path).status_code == 200
+
+
 def test_once_is_enough(client: httpx.Client) -> None:
     assert client.post("/compress?quality=1&model=fake", content=png()).status_code == 200
 
@@ -50,7 +82,7 @@ def test_lists_may_repeat_wherever_they_are_declared() -> None:
         size: int = 0
         names: list[str] | None = None
 
-    app = FastAPI(dependencies=[Depends(refuse_repeats)])
+    app = FastAPI(dependencies=[Depends(check_parameters)])
     app.state.connections = Connections(Settings())
     app.add_middleware(RequestContext, metrics=Metrics())
     problems.install(app, on_rejection=lambda _: None)

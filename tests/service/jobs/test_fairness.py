@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import httpx
+import numpy as np
 import pytest
 
 from model.options import EncodeOptions
@@ -16,7 +17,7 @@ from model.types import Pixels
 from service.app import create_app
 from service.settings import Settings
 from tests.effort import PATIENCE, wait_until
-from tests.service.fakes import FakeCodec, picture_array, png
+from tests.service.fakes import FakeCodec, picture_array, pixels, png
 from tests.service.jobs.work import Picture, Tile
 from tests.service.server import metric, running, serving
 
@@ -86,6 +87,24 @@ def test_a_small_picture_is_done_between_two_tiles_of_a_large_one() -> None:
             assert large.result(PATIENCE).is_success
 
 
+def test_a_region_takes_the_room_of_its_tiles_only() -> None:
+    """A picture of 1500 x 1500 has four tiles, the last of them of 476 x 476."""
+    codec = InTiles()
+    file = codec.encode(np.zeros((1500, 1500, 3), np.uint8), EncodeOptions(lossless=True, tile=1024))
+    room = LARGE[0] * LARGE[1] + 476 * 476
+    with serving(codec, queue_max_pixels=room) as client, ThreadPoolExecutor(2) as pool:
+        large = pool.submit(compress, client, LARGE)
+        assert codec.begun.wait(PATIENCE)
+        for path in ("/decompress", "/decompress?region=1023,1024,2,1", "/decompress?groups=1"):
+            refused = client.post(path, content=file)
+            assert (refused.status_code, refused.json()["limit"]) == (429, room)
+        region = pool.submit(client.post, "/decompress?region=1024,1024,9,5", content=file)
+        wait_until(lambda: metric(client, "cwic_queue_pixels") == room)
+        codec.go_on.release(TILES)
+        assert large.result(PATIENCE).is_success
+        assert pixels(region.result(PATIENCE).content).shape == (5, 9, 3)
+
+
 def test_headers_are_looked_at_while_the_worker_is_at_a_picture() -> None:
     codec = InTiles()
     file = codec.encode(picture_array())
@@ -94,6 +113,8 @@ def test_headers_are_looked_at_while_the_worker_is_at_a_picture() -> None:
         assert codec.begun.wait(PATIENCE)
         for _ in range(20):
             assert client.post("/inspect", content=file).json()["width"] == 24
+            cut = client.post("/truncate", params={"bytes": len(file) - 1}, content=file)
+            assert len(cut.content) < len(file)
         assert not large.done()
         codec.go_on.release(TILES)
         assert large.result(PATIENCE).is_success

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from model.codec import Codec
-from model.container.format import Container, inspect, unpack
+from model.container.format import Container, inspect, truncate, unpack
 from model.errors import CheckpointNotFoundError
+from model.images.maps import overlay
 from model.options import DecodeOptions, EncodeOptions
 from model.protocol import DEFAULT_DECODE_OPTIONS
-from model.types import Limits, Pixels
+from model.types import Limits, Pixels, Region
 from service.app import create_app
 from service.jobs.models import load_codecs, prove
 from service.settings import Settings
@@ -40,6 +41,38 @@ def test_a_picture_goes_through_a_real_codec_and_damage_to_its_file_is_refused(t
         assert client.get("/readyz").is_success
 
 
+def test_parts_of_a_file_are_those_of_the_codec(tiny_codec: Codec) -> None:
+    """Cut files, regions, previews, maps and their mean, of a file of four tiles."""
+    array = picture(300, 270, channels=4)
+    file = tiny_codec.encode(array, EncodeOptions(quality=70, tile=256, lossless=False))
+    with serving(tiny_codec) as client:
+
+        def answer(path: str, body: bytes) -> bytes:
+            return client.post(path, content=body).raise_for_status().content
+
+        cut = answer(f"/truncate?bytes={len(file) - 1}", file)
+        assert cut == truncate(file, len(file) - 1)
+        asked = {
+            "region=200,250,70,50": DecodeOptions(region=Region(200, 250, 70, 50)),
+            "groups=1": DecodeOptions(groups=1),
+            "region=0,0,1,1&groups=2": DecodeOptions(region=Region(0, 0, 1, 1), groups=2),
+        }
+        for body in (file, cut):
+            for query, options in asked.items():
+                found = pixels(answer(f"/decompress?{query}", body))
+                assert np.array_equal(found, tiny_codec.decode(body, options))
+        assert client.post("/decompress", content=file[:-1]).json()["type"].endswith("truncated-file")
+        permitted = pixels(answer("/decompress?allow_truncated=true", file[:-1]))
+        assert np.array_equal(permitted, tiny_codec.decode(file[:-1], DecodeOptions(allow_truncated=True)))
+
+        grey = tiny_codec.importance_map(file)
+        over = pixels(answer("/importance-map?style=overlay", file))
+        assert np.array_equal(over, overlay(grey, tiny_codec.decode(file)))
+        assert np.array_equal(pixels(answer("/importance-map?size=map", file)), grey[::16, ::16])
+        mean = client.post("/inspect?importance=true", content=file[:-1]).json()["mean_importance"]
+        assert mean == pytest.approx(grey.mean() / 255)
+
+
 def test_the_models_that_are_named_are_served_the_first_one_as_the_default(
     tiny_dir: Path, tmp_path: Path
 ) -> None:
@@ -63,7 +96,7 @@ def test_a_named_model_that_is_not_in_the_folder_is_an_error_that_tells_what_is(
         load_codecs(settings)
 
 
-@pytest.mark.parametrize("path", ["/decompress", "/importance-map", "/inspect"])
+@pytest.mark.parametrize("path", ["/decompress", "/importance-map", "/inspect", "/inspect?importance=true"])
 def test_a_real_codec_parses_a_file_once_for_each_request(
     tiny_codec: Codec, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

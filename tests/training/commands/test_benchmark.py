@@ -2,6 +2,7 @@
 
 import importlib.util
 import itertools
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from model.codec import Codec
 from model.errors import ParameterError
-from model.options import EncodeOptions
+from model.options import DecodeOptions, EncodeOptions
 from model.types import Pixels
 from tests.training.training_fakes import JpegInABox, fail_to_load, noise, scene, write_png
 from training.__main__ import COMMANDS, main
@@ -19,6 +20,7 @@ from training.commands.benchmark import (
     Subject,
     Timing,
     memory_table,
+    prefix_table,
     speed_table,
     subject_of,
     tile_table,
@@ -27,6 +29,8 @@ from training.commands.benchmark import (
 from training.data.pictures import read_rgb
 from training.measure.compressai_reference import Hyperprior
 from training.measure.memory import MemoryUse, measure_memory, synthetic_photo
+from training.measure.metrics import psnr
+from training.measure.prefixes import measure_prefixes
 from training.measure.tiles import measure_tiles
 
 
@@ -93,6 +97,28 @@ def test_tile_sizes_are_measured_beside_one_piece(tiny_codec: Codec) -> None:
     assert (small.whole, small.region) == (1, 1)
     assert abs(small.psnr - one.psnr) < 1
     assert tile_table([small, one]).splitlines()[-1] == "| 512 | +0.00 % | +0.000 dB | 1000 ms | 1000 ms |"
+
+
+def test_prefixes_are_measured_beside_files_of_their_size(tiny_codec: Codec) -> None:
+    arrays = [scene(140, 120), scene(100, 150, seed=1)]
+    rows, half = measure_prefixes(tiny_codec, arrays, quality=90)
+    files = [tiny_codec.encode(array, EncodeOptions(quality=90, lossless=False)) for array in arrays]
+    assert [row.groups for row in rows] == [1, 2, 3]
+    assert [row.share for row in rows] == sorted({row.share for row in rows})
+    whole = statistics.fmean(psnr(a, tiny_codec.decode(file)) for a, file in zip(arrays, files, strict=True))
+    assert (rows[-1].share, rows[-1].cut, rows[-1].preview) == (1, whole, whole)
+    first = [tiny_codec.decode(file, DecodeOptions(groups=1)) for file in files]
+    assert rows[0].preview == statistics.fmean(psnr(a, b) for a, b in zip(arrays, first, strict=True))
+    assert rows[0].share <= half.share < 1
+    assert half.behind <= half.most
+    lines = prefix_table(rows, half).splitlines()
+    assert lines[4] == f"| 3 | 100% | {whole:.2f} dB | {whole:.2f} dB |"
+    assert f"at most {half.most:.2f} dB." in lines[-1]
+
+
+def test_tiles_and_prefixes_are_measured_one_at_a_time() -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["benchmark", "pictures", "--tiles", "--prefixes"])
 
 
 def test_an_error_there_is_an_error_here() -> None:

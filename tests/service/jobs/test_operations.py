@@ -1,0 +1,50 @@
+"""What operations cost."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.options import MAP_STYLES, DecodeOptions, EncodeOptions, MapOptions
+from model.types import Region
+from service.jobs.operations import Decompress, MapFile
+from tests.service.fakes import FakeCodec, picture_array
+
+CODEC = FakeCodec()
+WIDTH, HEIGHT, TILE = 600, 300, 256
+FILE = CODEC.read(CODEC.encode(picture_array(WIDTH, HEIGHT), EncodeOptions(tile=TILE)))
+
+
+def decompress(**options: object) -> Decompress:
+    asked = DecodeOptions(**options)  # type: ignore[arg-type]
+    return Decompress(codec=CODEC, file=FILE, options=asked, format="png")
+
+
+@given(data=st.data())
+def test_a_region_costs_the_tiles_that_it_touches(data: st.DataObject) -> None:
+    x, y = data.draw(st.integers(0, WIDTH - 1)), data.draw(st.integers(0, HEIGHT - 1))
+    width, height = data.draw(st.integers(1, WIDTH - x)), data.draw(st.integers(1, HEIGHT - y))
+    touched = {
+        (row // TILE, column // TILE)
+        for row in (*range(y, y + height, TILE), y + height - 1)
+        for column in (*range(x, x + width, TILE), x + width - 1)
+    }
+    operation = decompress(region=Region(x, y, width, height))
+    assert operation.tiles == len(touched)
+    assert operation.pixels == sum(
+        min(TILE, HEIGHT - TILE * row) * min(TILE, WIDTH - TILE * column) for row, column in touched
+    )
+
+
+def test_a_whole_picture_costs_all_of_it() -> None:
+    assert (decompress().pixels, decompress().tiles) == (WIDTH * HEIGHT, 6)
+
+
+@pytest.mark.parametrize("options", [{"groups": 1}, {"groups": 2}, {"region": Region(0, 0, 9, 9)}])
+def test_what_takes_another_time_for_a_megapixel_is_of_another_kind(options: dict[str, object]) -> None:
+    assert decompress(**options).kind == decompress(**options).kind != decompress().kind
+
+
+def test_a_map_over_a_files_picture_is_of_another_kind_than_the_map_alone() -> None:
+    kinds = [MapFile(codec=CODEC, file=FILE, drawn=MapOptions(style=style)).kind for style in MAP_STYLES]
+    grey, heat, over = kinds
+    assert grey == heat != over
