@@ -167,7 +167,8 @@ def _map_of(
         for name in ("quality", "tune", "model"):
             if getattr(query, name) is not None:
                 raise refusal(name, "This is for pictures; a .cwic file has its own")
-        return MapFile(**models.of_file(data)._asdict(), drawn=drawn)
+        opened = models.of_file(data)
+        return MapFile(codec=opened.codec, file=opened.file, drawn=drawn)
     codec = models.named(query.model)
     _check_options(query.options, codec)
     return replace(MapPicture.of(data, codec=codec, options=query.options, limits=limits), drawn=drawn)
