@@ -272,6 +272,7 @@ _KINDS: Mapping[str, type[ProblemError]] = {
     "not-cwic": UnreadableError,
     "unsupported-version": UnreadableError,
     "damaged-file": UnreadableError,
+    "truncated-file": UnreadableError,
     "unknown-model": ModelError,
     "wrong-model": ModelError,
 }
