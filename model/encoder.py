@@ -55,12 +55,11 @@ class TileEncoder:
 
         `sink` makes what the decisions of coding go to; an encoder, but in calibration.
         """
-        height, width = array.shape[:2]
-        self.target = resolve_target(options, model.config, height=height, width=width)
+        self.target = resolve_target(options, model.config, array)
         self.model = model
         self.sink = sink
         self._array = array
-        height, width = model.config.padded_size(height, width)
+        height, width = model.config.padded_size(*array.shape[:2])
         self.grid = TileGrid(width, height, options.tile)  # padded: as many tiles as the picture has
         self._positions: Ints | None = None
         if self.target.offsets is not None:

@@ -30,7 +30,8 @@ class EncodeOptions:
         quality: 1 to 100; None means DEFAULT_QUALITY, or nothing where the checkpoint has one rate.
         tune: what the file is made to be good at; None means the checkpoint's first.
         plane: offsets from the quality, int8 [ceil(H / 64), ceil(W / 64)], in steps of 1 / 64 of the quality axis
-            (one step is about 11 % of the weight of errors); None where the quality is the same everywhere.
+            (one step is about 11 % of the weight of errors); None: the quality is the same everywhere, but follows
+            the content where the tune is `visual`.
         lossless: True keeps the picture as it is and goes with none of the above; None does so where that is
             smaller than the coded picture; False never.
         metadata: what the file carries for whoever decodes it (`model.images.metadata` reads a picture file's); its

@@ -6,9 +6,11 @@ import numpy as np
 
 from model.config import TUNES, CodecConfig, CwicConfig
 from model.container.format import QUALITY_STEPS
+from model.content_plane import content_offsets
 from model.entropy.tables import Ints
 from model.errors import ParameterError
 from model.options import DEFAULT_QUALITY, PLANE_CELL, PLANE_STEPS, EncodeOptions, Offsets
+from model.types import Pixels
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -26,7 +28,7 @@ class Target:
     offsets: Offsets | None = None
 
 
-def resolve_target(options: EncodeOptions, config: CodecConfig, *, height: int, width: int) -> Target:
+def resolve_target(options: EncodeOptions, config: CodecConfig, array: Pixels) -> Target:
     """The target of a picture's encoding; raises ParameterError for what this checkpoint does not have."""
     if not isinstance(config, CwicConfig):
         chosen = (options.quality, options.tune, options.plane)
@@ -39,15 +41,19 @@ def resolve_target(options: EncodeOptions, config: CodecConfig, *, height: int, 
     if tune not in config.tunes:
         raise ParameterError(f"this checkpoint was trained for {', '.join(config.tunes)}, not for {tune!r}")
     quality = DEFAULT_QUALITY if options.quality is None else options.quality
+    height, width = array.shape[:2]
     cells = (-(-height // PLANE_CELL), -(-width // PLANE_CELL))
-    if options.plane is not None and options.plane.shape != cells:
+    plane = options.plane
+    if plane is None and tune == "visual":
+        plane = content_offsets(array)
+    elif plane is not None and plane.shape != cells:
         raise ParameterError(
             f"the plane of {height}x{width} pixels has {cells} values, one for {PLANE_CELL} pixels, "
-            f"got {options.plane.shape}"
+            f"got {plane.shape}"
         )
     position = round((quality - 1) / 99 * QUALITY_STEPS)
-    plane = options.plane if options.plane is not None and options.plane.any() else None
-    return Target(quality=position, tune=TUNES.index(tune), offsets=plane)
+    offsets = plane if plane is not None and plane.any() else None
+    return Target(quality=position, tune=TUNES.index(tune), offsets=offsets)
 
 
 def positions(quality: int, offsets: Ints | Offsets, *, cells: int) -> Ints:
