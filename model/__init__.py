@@ -17,6 +17,7 @@ Words, as this package uses them:
     quality plane   the quality at each place, told for 64 x 64 pixels; it conditions networks and context models
     tune            what a file is made to be good at, squared error or looks; it conditions them likewise
     group, pass     channels that are coded together; positions of a group that are coded at once
+    Haar level      through which the first group is coded: averages of 2 x 2 latents, then their details
     tile            pixels, 1024 x 1024 by default, that are coded on their own
     margin          the pixels or codes around a tile that its transforms see besides its own
 

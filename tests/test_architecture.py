@@ -18,15 +18,15 @@ PACKAGES = {"model": {"model"}, "service": {"model", "service"}, "training": {"m
 ORDER = {
     "model": (
         "errors", "types", "cpus", "tiling", "config", "container", "options", "steps", "protocol", "images",
-        "entropy", "context", "profiles", "loaded", "rate_control", "encoder", "decoder", "codec", "checkpoints",
-        "command_line", "cli",
+        "entropy", "context", "profiles", "loaded", "content_plane", "rate_control", "encoder", "decoder", "codec",
+        "checkpoints", "command_line", "cli",
     ),
     "model.command_line": ("files", "codecs", "outcomes", "batch"),
     "model.container": ("lossless", "reader", "header", "directory", "format"),
     "model.images": ("tiff", "boxes", "colour", "files", "metadata", "writing", "maps"),
     "model.entropy": ("tables", "range_coder", "symbols", "fit"),
     "model.context": (
-        "passes", "network", "rates", "integer", "conditions", "offsets", "quantise", "coder",
+        "haar", "passes", "network", "rates", "integer", "conditions", "offsets", "quantise", "walk", "coder",
     ),
     "model.profiles": ("layers", "base", "cwic", "cvpr2018", "registry", "export"),
     "model.profiles.cwic": ("transforms", "network"),
@@ -52,7 +52,7 @@ ORDER = {
     "training.data": ("pictures", "pool", "synthetic"),
     "training.measure": (
         "metrics", "bd_rate", "pillow_codecs", "compressai_reference", "sheet", "memory", "tiles", "prefixes",
-        "files", "curves", "report", "plot",
+        "files", "reuse", "curves", "report", "plot",
     ),
     "training.recipes": ("base", "klt", "transform_start", "visual", "cwic", "cvpr2018"),
     "training.run": ("calibrate", "validation", "muon", "optimisers", "precision", "state", "trainer"),
