@@ -49,8 +49,8 @@ class EncodeOptions:
             the qualities next to each other are further apart. A file without loss that fits is taken as it is.
         target_bpp: the same in bits of the whole file for each pixel of the picture.
         target_psnr: instead of a quality, the PSNR in dB over red, green and blue that the decoded picture has at
-            least; at most 0.15 dB more, unless neighbouring qualities or the lowest quality leave no choice.
-        target_ssimulacra2: the same by SSIMULACRA2, at most 1 more; needs the extra `ssimulacra2`.
+            least, and hardly more: by 0.15 dB, but for small files and for what the lowest quality has already.
+        target_ssimulacra2: the same by SSIMULACRA2, by 1; needs the extra `ssimulacra2`.
         tune: what the file is made to be good at; None means the checkpoint's first.
         plane: offsets from the quality, int8 [ceil(H / 64), ceil(W / 64)], in steps of 1 / 64 of the quality axis
             (one step is about 11 % of the weight of errors); None where the quality is the same everywhere.

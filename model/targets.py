@@ -23,8 +23,16 @@ from model.encoder import Source, coded_file, is_grey, lossless_file, source_of
 from model.errors import TargetError
 from model.images.distortion import check_ssimulacra2, psnr, ssimulacra2
 from model.loaded import LoadedModel
-from model.options import PLANE_CELL, SIZES, DecodeOptions, EncodeOptions, Offsets, TargetName
-from model.rate_control import Goal, Search, most_bytes
+from model.options import (
+    DEFAULT_QUALITY,
+    PLANE_CELL,
+    SIZES,
+    DecodeOptions,
+    EncodeOptions,
+    Offsets,
+    TargetName,
+)
+from model.rate_control import Goal, Search, most_bytes, resolve_setting
 from model.steps import Work, together
 from model.types import NO_METADATA, Pixels
 
@@ -64,7 +72,9 @@ def encode_to_target(model: LoadedModel, array: Pixels, options: EncodeOptions) 
     assert target is not None, "options without a target"
     if target.name == "target_ssimulacra2":
         check_ssimulacra2()
-    pixels = array.shape[0] * array.shape[1]
+    height, width = array.shape[:2]
+    resolve_setting(options.at_quality(DEFAULT_QUALITY), model.config, height=height, width=width)
+    pixels = height * width
     goal = Goal.of(target, pixels=pixels)
     source = yield from source_of(array, tile=options.tile)
     if goal.at_most and options.lossless is None:
