@@ -52,7 +52,7 @@ ORDER = {
     "training.data": ("pictures", "pool", "synthetic"),
     "training.measure": (
         "metrics", "bd_rate", "pillow_codecs", "compressai_reference", "sheet", "memory", "tiles", "prefixes",
-        "files", "curves", "report", "plot",
+        "targets", "files", "curves", "report", "plot",
     ),
     "training.recipes": ("base", "klt", "transform_start", "visual", "cwic", "cvpr2018"),
     "training.run": ("calibrate", "validation", "muon", "optimisers", "precision", "state", "trainer"),
