@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from model.command_line.codecs import Checkpoints, source_of
+from model.command_line.encoding import QUALITY, add_encoding, encode_options
 from model.command_line.files import UsageError, check_output, read, say, write
 from model.command_line.outcomes import Outcome, attempt
 from model.config import TUNES
 from model.container import format as file_format
 from model.errors import CheckpointNotFoundError
-from model.options import DEFAULT_QUALITY, MAP_SIZES, MAP_STYLES, DecodeOptions, EncodeOptions, MapOptions
+from model.options import MAP_SIZES, MAP_STYLES, DecodeOptions, EncodeOptions, MapOptions
 from model.protocol import PictureCodec
 from model.steps import run
 from model.types import FileInfo, Limits, Region
@@ -38,7 +39,6 @@ _CWIC = ".cwic"
 _SUFFIXES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 _MAX_PIXELS = 100_000_000  # a person at their own machine, not a stranger at a service's: 2.5 times its limit
 _CODEC_DEFAULTS = {"model": None, "model_dir": None, "device": "auto", "max_pixels": _MAX_PIXELS}
-_QUALITY = f"1 to 100 (default: {DEFAULT_QUALITY:g}); not for models of one rate"
 
 
 def main(argv: Sequence[str] | None = None, *, checkpoints: Checkpoints | None = None) -> int:
@@ -121,17 +121,7 @@ def _parser() -> argparse.ArgumentParser:
 
     compress = commands.add_parser("compress", help="a picture to a .cwic file")
     _add_paths(compress, "picture: PNG, JPEG, WebP, AVIF, GIF, TIFF, BMP, PPM or HEIC", ".cwic file")
-    compress.add_argument("--quality", type=float, help=_QUALITY)
-    compress.add_argument(
-        "--tune", choices=TUNES, help="what the file is made to be good at (default: the model's)"
-    )
-    compress.add_argument(
-        "--metadata",
-        choices=("drop", "keep"),
-        default="drop",
-        help="EXIF and an sRGB profile of the picture (default: %(default)s)",
-    )
-    compress.add_argument("--lossless", action="store_true", help="keep the picture as it is")
+    add_encoding(compress)
     _add_codec(compress)
 
     decompress = commands.add_parser("decompress", help="a .cwic file to a picture")
@@ -163,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
 
     importance = commands.add_parser("importance-map", help="where a picture's bits go, as a picture")
     _add_paths(importance, "picture or .cwic file", "picture: .png, .jpg or .webp")
-    importance.add_argument("--quality", type=float, help=f"{_QUALITY}; for pictures only")
+    importance.add_argument("--quality", type=float, help=f"{QUALITY}; for pictures only")
     importance.add_argument(
         "--tune", choices=TUNES, help="as of `compress`; for pictures only (default: the model's)"
     )
@@ -223,13 +213,7 @@ def _add_codec(parser: argparse.ArgumentParser) -> None:
 
 def _options(args: argparse.Namespace) -> EncodeOptions | DecodeOptions:
     """What the command line asks of the codec; raises ParameterError."""
-    return _decode_options(args) if args.command == "decompress" else _encode_options(args)
-
-
-def _encode_options(args: argparse.Namespace) -> EncodeOptions:
-    if args.command == "importance-map":
-        return EncodeOptions(quality=args.quality, tune=args.tune)
-    return EncodeOptions(quality=args.quality, tune=args.tune, lossless=args.lossless or None)
+    return _decode_options(args) if args.command == "decompress" else encode_options(args)
 
 
 def _decode_options(args: argparse.Namespace) -> DecodeOptions:
@@ -240,7 +224,7 @@ def _compress(args: argparse.Namespace, checkpoints: Checkpoints | None) -> Outc
     from model.images.files import read_image
     from model.images.metadata import read_metadata
 
-    options = _encode_options(args)
+    options = encode_options(args)
     check_output(args.input, args.output)
     data = read(args.input)
     picture = read_image(data, limits=_limits(args))
@@ -294,7 +278,7 @@ def _importance_map(args: argparse.Namespace, checkpoints: Checkpoints | None) -
     from model.images.maps import drawing
     from model.images.writing import write_image
 
-    options = _encode_options(args)
+    options = encode_options(args)
     drawn = MapOptions(style=args.style, size=args.size)
     format = _format(args)
     check_output(args.input, args.output)

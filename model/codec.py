@@ -17,6 +17,7 @@ from model.loaded import LoadedModel
 from model.options import DecodeOptions, EncodeOptions
 from model.protocol import DEFAULT_DECODE_OPTIONS, DEFAULT_ENCODE_OPTIONS, PictureCodec
 from model.steps import Work, results_of, run
+from model.targets import encode_to_target
 from model.types import Limits, ModelInfo, Pixels
 
 
@@ -55,7 +56,8 @@ class Codec(PictureCodec):
     def encoding(self, array: Pixels, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS) -> Work[bytes]:
         """See `PictureCodec.encode`; an array that will not do is refused at once, options when the work begins."""
         self._check_picture(array)
-        return encode_picture(self._model, array, options)
+        encode = encode_picture if options.target is None else encode_to_target
+        return encode(self._model, array, options)
 
     def read(self, data: bytes, *, allow_truncated: bool = False) -> Container:
         """See `PictureCodec.read`."""

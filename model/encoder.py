@@ -1,7 +1,7 @@
 """Pictures to files: tile by tile, so that memory stays bounded whatever the picture's size."""
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from model.entropy.range_coder import Encoder, Sink
 from model.entropy.tables import Ints
 from model.loaded import LoadedModel
 from model.options import PLANE_CELL, PLANE_STEPS, EncodeOptions
-from model.rate_control import positions, resolve_target
+from model.rate_control import positions, resolve_setting
 from model.steps import Step, Work
 from model.tiling import Box, TileGrid
 from model.types import Check, Pixels
@@ -27,18 +27,43 @@ from model.types import Check, Pixels
 _MIN_CELLS = 2
 
 
+class Source(NamedTuple):
+    """A picture to be encoded, with what does not depend on the quality.
+
+    Attributes:
+        array: uint8 [H, W, 3] or [H, W, 4].
+        grey: whether its three colour channels are equal.
+        alpha: the payloads of its alpha channel, one for each tile; none where it has no alpha.
+    """
+
+    array: Pixels
+    grey: bool
+    alpha: tuple[bytes, ...] = ()
+
+
 def encode_picture(model: LoadedModel, array: Pixels, options: EncodeOptions) -> Work[bytes]:
     """A file of a picture, uint8 [H, W, 3] or [H, W, 4], as the options ask; lossless where that is smaller."""
-    grey = _is_grey(array)
     if options.lossless:
-        file = yield from _lossless_file(array, options, grey=grey, limit=None)
+        file = yield from lossless_file(Source(array, is_grey(array)), options, limit=None)
         assert file is not None
         return file
-    coded = yield from _coded_file(model, array, options, grey=grey)
+    source = yield from source_of(array, tile=options.tile)
+    coded = yield from coded_file(model, source, options)
     if options.lossless is False:
         return coded
-    smaller = yield from _lossless_file(array, options, grey=grey, limit=len(coded))
+    smaller = yield from lossless_file(source, options, limit=len(coded))
     return smaller or coded
+
+
+def source_of(array: Pixels, *, tile: int) -> Work[Source]:
+    """A picture with its alpha coded, in tiles of that side."""
+    alpha = []
+    if array.shape[2] == 4:
+        grid = TileGrid(array.shape[1], array.shape[0], tile)
+        for index in range(grid.count):
+            yield ()
+            alpha.append(lossless.pack(array[grid.box(index).slices(grid.bounds, 1)][..., 3:]))
+    return Source(array, is_grey(array), tuple(alpha))
 
 
 class TileEncoder:
@@ -51,20 +76,20 @@ class TileEncoder:
     def __init__(
         self, model: LoadedModel, array: Pixels, options: EncodeOptions, *, sink: Callable[[], Sink] = Encoder
     ) -> None:
-        """Take a picture, whose first three channels are coded; raises ParameterError, see `resolve_target`.
+        """Take a picture, whose first three channels are coded; raises ParameterError, see `resolve_setting`.
 
         `sink` makes what the decisions of coding go to; an encoder, but in calibration.
         """
-        self.target = resolve_target(options, model.config, array)
+        self.setting = resolve_setting(options, model.config, array)
         self.model = model
         self.sink = sink
         self._array = array
         height, width = model.config.padded_size(*array.shape[:2])
         self.grid = TileGrid(width, height, options.tile)  # padded: as many tiles as the picture has
         self._positions: Ints | None = None
-        if self.target.offsets is not None:
+        if self.setting.offsets is not None:
             cells = PLANE_CELL // model.config.map_stride
-            self._positions = positions(self.target.quality, self.target.offsets, cells=cells)
+            self._positions = positions(self.setting.quality, self.setting.offsets, cells=cells)
 
     @property
     def encoding(self) -> "list[EncodeTile]":
@@ -95,13 +120,13 @@ class TileEncoder:
 
     def conditions(self, box: Box) -> Conditions:
         """Of a box of pixels."""
-        return Conditions.of(self._quality(box), self.target.tune)
+        return Conditions.of(self._quality(box), self.setting.tune)
 
     def plane(self, index: int) -> bytes:
         """The payload of a tile's quality plane."""
-        assert self.target.offsets is not None
+        assert self.setting.offsets is not None
         box = self.grid.box(index)
-        part = self.target.offsets[
+        part = self.setting.offsets[
             box.top // PLANE_CELL : -(-box.bottom // PLANE_CELL),
             box.left // PLANE_CELL : -(-box.right // PLANE_CELL),
         ]
@@ -121,7 +146,7 @@ class TileEncoder:
         stride = self.model.config.map_stride
         if self._positions is None:
             shape = (1, 1, box.height // stride, box.width // stride)
-            return torch.full(shape, self.target.quality, device=self.model.device)
+            return torch.full(shape, self.setting.quality, device=self.model.device)
         rows, columns = box.slices(self.grid.bounds, stride)
         part = self._positions[rows, columns].astype(np.int64)
         return torch.from_numpy(part).to(self.model.device)[None, None]
@@ -164,35 +189,29 @@ class MapTile(Step[TileEncoder]):
             return [each.owner.analyse(each.index, check=check)[1] for each in steps]
 
 
-def _coded_file(model: LoadedModel, array: Pixels, options: EncodeOptions, *, grey: bool) -> Work[bytes]:
-    height, width, channels = array.shape
-    tiles = TileEncoder(model, array, options)
-    target = tiles.target
+def coded_file(model: LoadedModel, source: Source, options: EncodeOptions) -> Work[bytes]:
+    """The file of a picture at a quality."""
+    height, width, _ = source.array.shape
+    tiles = TileEncoder(model, source.array, options)
+    setting = tiles.setting
     header = Header(
         width=width,
         height=height,
         profile=model.config.profile,
         tile=options.tile,
         model_id=bytes.fromhex(model.info.model_id),
-        quality=target.quality,
-        tune=TUNES[target.tune],
-        alpha=channels == 4,
-        grey=grey,
-        plane=target.offsets is not None,
+        quality=setting.quality,
+        tune=TUNES[setting.tune],
+        alpha=bool(source.alpha),
+        grey=source.grey,
+        plane=setting.offsets is not None,
         lowest_level=model.config.lowest_level,
     )
     coded: Sequence[list[bytes]] = yield tiles.encoding
     order = range(header.grid.count)
-    sections = [[coded[index][0] for index in order]]
-    if header.plane:
-        sections.insert(0, [tiles.plane(index) for index in order])
-    if header.alpha:
-        sections.append([])
-        for index in order:
-            yield ()
-            part = array[header.grid.box(index).slices(header.grid.bounds, 1)]
-            sections[-1].append(lossless.pack(part[..., 3:]))
-    payloads = [payload for section in sections for payload in section]
+    payloads = [tiles.plane(index) for index in order] if header.plane else []
+    payloads += [coded[index][0] for index in order]
+    payloads += source.alpha
     groups = max(len(own) for own in coded) - 1
     for group in range(1, groups + 1):
         payloads += [coded[index][group] if group < len(coded[index]) else b"" for index in order]
@@ -201,23 +220,21 @@ def _coded_file(model: LoadedModel, array: Pixels, options: EncodeOptions, *, gr
     return pack(header, whole, extensions_of(options.metadata))
 
 
-def _lossless_file(
-    array: Pixels, options: EncodeOptions, *, grey: bool, limit: int | None
-) -> Work[bytes | None]:
+def lossless_file(source: Source, options: EncodeOptions, *, limit: int | None) -> Work[bytes | None]:
     """The file of a picture as it is; None, and early, where it has `limit` bytes or more."""
-    height, width, channels = array.shape
+    height, width, channels = source.array.shape
     header = Header(
         width=width,
         height=height,
         profile="lossless",
         tile=LOSSLESS_TILE,
         alpha=channels == 4,
-        grey=grey,
+        grey=source.grey,
     )
     payloads, left = [], limit
     for index in range(header.grid.count):
         yield ()
-        part = array[header.grid.box(index).slices(header.grid.bounds, 1)]
+        part = source.array[header.grid.box(index).slices(header.grid.bounds, 1)]
         payload = lossless.pack(part) if left is None else lossless.pack_below(part, limit=left)
         if payload is None:
             return None
@@ -227,5 +244,6 @@ def _lossless_file(
     return file if limit is None or len(file) < limit else None
 
 
-def _is_grey(array: Pixels) -> bool:
+def is_grey(array: Pixels) -> bool:
+    """Whether the three colour channels of a picture, [H, W, 3 or 4], are equal."""
     return bool((array[..., 0] == array[..., 1]).all() and (array[..., 0] == array[..., 2]).all())

@@ -4,6 +4,7 @@ CwicError
 ├── InputError                  what the caller sent is at fault
 │   ├── ParameterError          an argument is out of its range
 │   ├── LimitError              a size is above a limit (carries `limit` and `actual`)
+│   ├── TargetError             no file of this picture reaches the target
 │   ├── ImageError
 │   │   ├── UnsupportedImageError   no picture format that we read
 │   │   └── BrokenImageError        a picture that is damaged or cut short
@@ -52,6 +53,10 @@ class LimitError(InputError):
         self.name = name
         self.limit = limit
         self.actual = actual
+
+
+class TargetError(InputError):
+    """No file of this picture reaches the target; the message has what can be reached."""
 
 
 class ImageError(InputError):

@@ -1,7 +1,10 @@
 """What is asked of an encoding or a decoding: one frozen value each, from the route or command line to the codec."""
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Literal, NamedTuple, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +23,20 @@ MapStyle = Literal["grey", "heat", "overlay"]
 MapSize = Literal["picture", "map"]
 MAP_STYLES: tuple[MapStyle, ...] = get_args(MapStyle)
 MAP_SIZES: tuple[MapSize, ...] = get_args(MapSize)
+TargetName = Literal["target_bytes", "target_bpp", "target_psnr", "target_ssimulacra2"]
+TARGETS: tuple[TargetName, ...] = get_args(TargetName)
+SIZES: tuple[TargetName, ...] = ("target_bytes", "target_bpp")  # the targets that a file must not pass
+# Of each target, the encodings of a fixed quality that take as long: measured by `benchmark --targets`.
+TARGET_WORK: Mapping[TargetName, float] = MappingProxyType(
+    {"target_bytes": 3, "target_bpp": 3, "target_psnr": 5, "target_ssimulacra2": 12}
+)
+
+
+class Target(NamedTuple):
+    """What a file is to reach instead of a quality: the name of the option, and its value."""
+
+    name: TargetName
+    value: float
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -28,6 +45,12 @@ class EncodeOptions:
 
     Attributes:
         quality: 1 to 100; None means DEFAULT_QUALITY, or nothing where the checkpoint has one rate.
+        target_bytes: instead of a quality, the size of the file: never above it, and at least 97 % of it unless even
+            the qualities next to each other are further apart. A file without loss that fits is taken as it is.
+        target_bpp: the same in bits of the whole file for each pixel of the picture.
+        target_psnr: instead of a quality, the PSNR in dB over red, green and blue that the decoded picture has at
+            least, and hardly more: by 0.15 dB, but for small files and for what the lowest quality has already.
+        target_ssimulacra2: the same by SSIMULACRA2, by 1; needs the extra `ssimulacra2`.
         tune: what the file is made to be good at; None means the checkpoint's first.
         plane: offsets from the quality, int8 [ceil(H / 64), ceil(W / 64)], in steps of 1 / 64 of the quality axis
             (one step is about 11 % of the weight of errors); None: the quality is the same everywhere, but follows
@@ -41,6 +64,10 @@ class EncodeOptions:
     """
 
     quality: float | None = None
+    target_bytes: int | None = None
+    target_bpp: float | None = None
+    target_psnr: float | None = None
+    target_ssimulacra2: float | None = None
     tune: Tune | None = None
     plane: Offsets | None = None
     lossless: bool | None = None
@@ -52,6 +79,7 @@ class EncodeOptions:
         quality = self.quality
         if quality is not None and not (_is_number(quality) and 1 <= quality <= 100):
             raise ParameterError(f"quality is 1 to 100, got {quality!r}")
+        self._check_targets()
         if self.tune is not None and self.tune not in TUNES:
             raise ParameterError(f"tune is one of {', '.join(TUNES)}, got {self.tune!r}")
         if not any(self.lossless is choice for choice in (None, True, False)):
@@ -62,11 +90,46 @@ class EncodeOptions:
             size = len(getattr(self.metadata, name))
             if size > MAX_METADATA:
                 raise ParameterError(f"{name} has at most {MAX_METADATA} bytes, got {size}")
-        chosen = (quality, self.tune, self.plane)
+        chosen = (quality, self.target, self.tune, self.plane)
         if self.lossless and any(each is not None for each in chosen):
-            raise ParameterError("a lossless file has neither quality nor tune nor plane")
+            raise ParameterError("a lossless file has neither quality nor tune nor plane nor target")
         if self.plane is not None:
             object.__setattr__(self, "plane", _checked_plane(self.plane))
+
+    @property
+    def target(self) -> Target | None:
+        """The one that is set."""
+        return next(
+            (Target(name, value) for name in TARGETS if (value := getattr(self, name)) is not None), None
+        )
+
+    def at_quality(self, quality: float) -> Self:
+        """The same with a quality instead of the target."""
+        return replace(
+            self,
+            quality=quality,
+            target_bytes=None,
+            target_bpp=None,
+            target_psnr=None,
+            target_ssimulacra2=None,
+        )
+
+    @property
+    def work(self) -> float:
+        """How many encodings of a fixed quality take about as long."""
+        return 1 if self.target is None else TARGET_WORK[self.target.name]
+
+    def _check_targets(self) -> None:
+        given = [name for name in ("quality", *TARGETS) if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ParameterError(f"{' and '.join(given)} exclude each other: give one of them")
+        size = self.target_bytes
+        if size is not None and (type(size) is not int or size < 1):
+            raise ParameterError(f"target_bytes is a whole number of 1 and above, got {size!r}")
+        for name in TARGETS[1:]:
+            value = getattr(self, name)
+            if value is not None and not (_is_number(value) and math.isfinite(value) and value > 0):
+                raise ParameterError(f"{name} is a number above 0, got {value!r}")
 
 
 def _is_number(value: object) -> bool:

@@ -61,6 +61,7 @@ class PictureCodec(Protocol):
 
         Raises:
             ParameterError: an array of another kind, or options that this checkpoint does not have.
+            TargetError: no file of this picture reaches the target of the options.
             LimitError: the picture is larger than the codec's limits.
         """
         return run(self.encoding(array, options), check)

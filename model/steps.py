@@ -94,6 +94,23 @@ def results_of(steps: Sequence[Step[Any]]) -> Work[Sequence[Any]]:
     return results
 
 
+def together(works: Sequence[Work[T]]) -> Work[list[T]]:
+    """Several works as one: what they need next is yielded at once, so that it can run together."""
+    found: dict[int, T] = {}
+    sent: dict[int, Sequence[Any] | None] = dict.fromkeys(range(len(works)))
+    while True:
+        wanted: dict[int, Sequence[Step[Any]]] = {}
+        for index, results in sent.items():
+            try:
+                wanted[index] = works[index].send(results)  # type: ignore[arg-type] # None begins it
+            except StopIteration as end:
+                found[index] = end.value
+        if not wanted:
+            return [found[index] for index in range(len(works))]
+        done = iter((yield [step for steps in wanted.values() for step in steps]))
+        sent = {index: [next(done) for _ in steps] for index, steps in wanted.items()}
+
+
 def batches(steps: Iterable[Step[Any]]) -> Iterator[list[Step[Any]]]:
     """Steps in runs that can run together, each as long as is best."""
     together: dict[Hashable, list[Step[Any]]] = {}

@@ -61,6 +61,7 @@ class File:
         media_type: `image/x-cwic`, `image/png`, `image/jpeg` or `image/webp`.
         model_id: of the model that did it.
         bpp: bits per pixel of the .cwic file; None for importance maps.
+        quality: that a file was compressed at, 1 to 100; None where it is lossless or the model has one rate.
         notes: what reading the picture changed, such as `orientation-applied`.
     """
 
@@ -68,17 +69,20 @@ class File:
     media_type: str
     model_id: str | None
     bpp: float | None
+    quality: float | None
     notes: tuple[str, ...]
 
     @classmethod
     def of(cls, response: httpx.Response) -> Self:
         """The file in an answer."""
         headers = response.headers
+        quality = headers.get("X-CWIC-Quality")
         return cls(
             data=response.content,
             media_type=headers.get("Content-Type", ""),
             model_id=headers.get("X-CWIC-Model"),
             bpp=float(headers["X-CWIC-Bpp"]) if "X-CWIC-Bpp" in headers else None,
+            quality=None if quality in (None, "lossless") else float(quality),
             notes=tuple(headers["X-CWIC-Notes"].split(", ")) if "X-CWIC-Notes" in headers else (),
         )
 
@@ -264,6 +268,7 @@ class BusyError(ServerError):
 _KINDS: Mapping[str, type[ProblemError]] = {
     "unauthorized": UnauthorizedError,
     "invalid-parameter": InvalidParameterError,
+    "unreachable-target": InvalidParameterError,
     "limit": TooLargeError,
     "body-too-large": TooLargeError,
     "empty-body": UnreadableError,

@@ -110,7 +110,8 @@ class Settings(BaseSettings):
     queue_max_pixels: int = Field(
         default=200_000_000,
         ge=1,
-        description="Pixels of all pictures in work at once, unless it is one picture; above: 429.",
+        description="Pixels of all pictures in work at once, for a target as often as they are coded, unless it is "
+        "one picture; above: 429.",
     )
     workers: int = Field(
         default=0,

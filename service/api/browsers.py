@@ -28,6 +28,7 @@ EXPOSED = (
     "Retry-After",
     "Server-Timing",
     "X-CWIC-Bpp",
+    "X-CWIC-Quality",
     "X-CWIC-Model",
     "X-CWIC-Notes",
     "X-Request-ID",

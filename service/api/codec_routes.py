@@ -11,7 +11,7 @@ from starlette.responses import Response
 from model.container.format import MAGIC, Header
 from model.errors import ParameterError
 from model.images.writing import MEDIA_TYPES, formats_for
-from model.options import DecodeOptions, EncodeOptions, MapOptions
+from model.options import TARGETS, DecodeOptions, EncodeOptions, MapOptions
 from model.protocol import PictureCodec
 from model.tiling import Box
 from model.types import Limits
@@ -40,6 +40,9 @@ _PICTURE = (
 _FILE = "A .cwic file."
 _MODEL = {"X-CWIC-Model": "Id of the model that did it."}
 _BPP = {"X-CWIC-Bpp": "Bits per pixel of the .cwic file."}
+_QUALITY = {
+    "X-CWIC-Quality": "That the file was made at, 1 to 100; `lossless`; absent for models of one rate."
+}
 _READ = {NOTES: "What reading changed, such as `orientation-applied`; absent if nothing."}
 
 
@@ -64,19 +67,22 @@ def codec_routes(engine: Engine) -> APIRouter:
             *openapi.WORK,
             *openapi.READ_IMAGE,
             problems.UNKNOWN_MODEL,
-            ok=openapi.binary("The file.", openapi.CWIC_TYPE, headers=_MODEL | _BPP | _READ),
+            problems.UNREACHABLE,
+            ok=openapi.binary("The file.", openapi.CWIC_TYPE, headers=_MODEL | _BPP | _QUALITY | _READ),
         ),
         openapi_extra=openapi.body(_PICTURE, "image/*"),
     )
     async def compress(request: Request, query: Annotated[FileQuery, Query()]) -> Response:
         prepare = of_picture(Compress, query, keep_metadata=query.metadata == "keep")
-        operation, (file, notes) = await perform(engine, request, op=Compress.op, prepare=prepare)
+        operation, (file, info, notes) = await perform(engine, request, op=Compress.op, prepare=prepare)
         assert isinstance(operation, Compress)
         pixels = operation.pixels
         engine.metrics.compressed(received=len(operation.data), size=len(file), pixels=pixels)
-        bpp = 8 * len(file) / pixels
+        quality = "lossless" if info.profile == "lossless" else info.quality
         model_id = operation.codec.info.model_id
-        return await answer(engine, file, openapi.CWIC_TYPE, model_id, notes=notes, bpp=bpp)
+        return await answer(
+            engine, file, openapi.CWIC_TYPE, model_id, notes=notes, bpp=info.bpp, quality=quality
+        )
 
     @router.post(
         "/decompress",
@@ -154,8 +160,8 @@ def codec_routes(engine: Engine) -> APIRouter:
 
 def _check_options(options: EncodeOptions, codec: PictureCodec) -> None:
     """Refuse what there is not to choose, before a picture is received or read."""
-    for name, value in (("quality", options.quality), ("tune", options.tune)):
-        if value is not None and codec.info.fixed_rate:
+    for name in ("quality", *TARGETS, "tune"):
+        if getattr(options, name) is not None and codec.info.fixed_rate:
             raise refusal(name, f"the model {codec.info.name!r} has one rate; leave {name} out")
 
 

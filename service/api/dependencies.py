@@ -67,6 +67,7 @@ async def answer(
     *,
     notes: tuple[str, ...] = (),
     bpp: float | None = None,
+    quality: float | str | None = None,
     vary: str | None = None,
 ) -> Response:
     """The response of bytes that were made.
@@ -78,6 +79,7 @@ async def answer(
         model_id: of the model that made it; empty where none did.
         notes: what reading the picture changed.
         bpp: bits per pixel of the .cwic file.
+        quality: that it was made at, or `lossless`.
         vary: the header that the choice of the media type depended on.
     """
     digest = await engine.look(lambda: hashlib.sha256(content).hexdigest())
@@ -86,6 +88,8 @@ async def answer(
         headers["X-CWIC-Model"] = model_id
     if bpp is not None:
         headers["X-CWIC-Bpp"] = f"{bpp:.4f}"
+    if quality is not None:
+        headers["X-CWIC-Quality"] = f"{quality}"
     if notes:
         headers[NOTES] = ", ".join(notes)
     if vary:

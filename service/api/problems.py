@@ -79,6 +79,7 @@ NOT_CWIC = Kind("not-cwic", 415, "Not a .cwic file")
 UNSUPPORTED_VERSION = Kind("unsupported-version", 415, "Unknown version of the .cwic format")
 WRONG_HOST = Kind("wrong-host", 421, "No service of this name", rejection=True)
 INVALID_PARAMETER = Kind("invalid-parameter", 422, "Invalid parameter")
+UNREACHABLE = Kind("unreachable-target", 422, "No file of the picture reaches the target")
 LIMIT = Kind("limit", 422, "Picture too large", rejection=True)
 BROKEN_IMAGE = Kind("broken-image", 422, "Damaged picture")
 DAMAGED_FILE = Kind("damaged-file", 422, "Damaged .cwic file")
@@ -105,6 +106,7 @@ KINDS: Mapping[type[errors.CwicError], Kind] = MappingProxyType(
     {
         errors.ParameterError: INVALID_PARAMETER,
         errors.LimitError: LIMIT,
+        errors.TargetError: UNREACHABLE,
         errors.UnsupportedImageError: UNSUPPORTED_IMAGE,
         errors.BrokenImageError: BROKEN_IMAGE,
         errors.NotCwicError: NOT_CWIC,

@@ -59,6 +59,48 @@ class CompressQuery(BaseModel):
 class FileQuery(CompressQuery):
     """Parameters of /compress."""
 
+    target_bytes: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Instead of `quality`, the size that the file may have at most, in bytes. It has at least "
+            "97 % of it, unless a file without loss is smaller; where no quality gives that, the problem has the "
+            "sizes that can be reached. Takes about three times as long as a quality.",
+        ),
+    ] = None
+    target_bpp: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            allow_inf_nan=False,
+            description="The same in bits of the whole file for each pixel of the picture.",
+        ),
+    ] = None
+    target_psnr: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            allow_inf_nan=False,
+            description="Instead of `quality`, the PSNR that the decoded picture reaches, in dB over red, green and "
+            "blue: the smallest file found that is not below it. Takes about five times as long as a quality.",
+        ),
+    ] = None
+    target_ssimulacra2: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            allow_inf_nan=False,
+            description="The same by SSIMULACRA2 (90: nobody sees a difference), where the server has the extra "
+            "`ssimulacra2`; takes several times as long.",
+        ),
+    ] = None
+    lossless: Annotated[
+        bool,
+        Field(
+            description="The picture comes back bit for bit; goes with neither `quality` nor a target nor `tune`. "
+            "Otherwise a picture is kept so only where that makes the file smaller, or fits the size asked for."
+        ),
+    ] = False
     metadata: Annotated[
         Literal["drop", "keep"],
         Field(
@@ -66,6 +108,19 @@ class FileQuery(CompressQuery):
             "that is sRGB, and /decompress gives them back; `drop`: `X-CWIC-Notes` tells what there was."
         ),
     ] = "drop"
+
+    @property
+    def options(self) -> EncodeOptions:
+        """What the codec is asked for; raises ParameterError for what excludes each other."""
+        return EncodeOptions(
+            quality=self.quality,
+            target_bytes=self.target_bytes,
+            target_bpp=self.target_bpp,
+            target_psnr=self.target_psnr,
+            target_ssimulacra2=self.target_ssimulacra2,
+            tune=self.tune,
+            lossless=self.lossless or None,
+        )
 
 
 class MapQuery(CompressQuery):

@@ -20,7 +20,7 @@ class Ticket:
 
     Attributes:
         kind: of operation.
-        pixels: of the picture.
+        pixels: of the picture, as often as it is coded.
         admitted: when, of `time.monotonic`.
         deadline: when it must be done.
         seconds: how long its work is expected to take, of all workers that are at it together.
@@ -84,7 +84,7 @@ class Admission:
 
     @property
     def pixels(self) -> int:
-        """Of these jobs' pictures."""
+        """Of these jobs' pictures, as often as they are coded."""
         return sum(ticket.pixels for ticket in tuple(self._tickets))
 
     @property
@@ -128,7 +128,7 @@ class Admission:
 
         Args:
             kind: of operation; those of one kind take about equally long for a megapixel.
-            pixels: of its picture.
+            pixels: of its picture, as often as it is coded.
             tiles: how many workers can be at it at the same time.
             deadline: when it must be done, of `time.monotonic`.
         """

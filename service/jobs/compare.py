@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, features
 
+from model.images.distortion import psnr
 from model.images.files import read_image
 from model.steps import Work
 from model.types import Pixels
@@ -36,7 +37,6 @@ _SETTINGS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     }
 )
 _FEATURES: Mapping[str, str] = MappingProxyType({"JPEG": "jpg", "WebP": "webp", "AVIF": "avif"})
-_STRIP = 1 << 20  # samples whose errors are summed at once
 
 
 class Trial(NamedTuple):
@@ -169,14 +169,3 @@ def middle(picture: Pixels, *, pixels: int = MAX_PIXELS, side: int = MAX_SIDE) -
     columns = min(columns, pixels // rows)
     top, left = (picture.shape[0] - rows) // 2, (picture.shape[1] - columns) // 2
     return picture[top : top + rows, left : left + columns]
-
-
-def psnr(one: Pixels, other: Pixels) -> float:
-    """Peak signal-to-noise ratio over all samples of two pictures of one shape, in dB; infinite for equal ones."""
-    assert one.shape == other.shape, f"pictures of one shape, got {one.shape} and {other.shape}"
-    rows = max(1, _STRIP // max(1, one[0].size))
-    squares = 0
-    for top in range(0, len(one), rows):
-        errors = one[top : top + rows].astype(np.int32) - other[top : top + rows]
-        squares += int(np.square(errors).sum(dtype=np.int64))
-    return 10 * math.log10(255**2 * one.size / squares) if squares else math.inf

@@ -205,7 +205,7 @@ class Engine(Observer):
         self.check_working()
         assert self._pipeline is not None
         ticket = self.admission.admit(
-            operation.kind, pixels=operation.pixels, tiles=operation.tiles, deadline=deadline
+            operation.kind, pixels=operation.work_pixels, tiles=operation.tiles, deadline=deadline
         )
         self._tickets[name] = ticket
         try:

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import ClassVar, Generic, NamedTuple, Self, TypeVar
 
-from model.container.format import Container
+from model.container.format import Container, inspect
 from model.images.files import read_image, read_size
 from model.images.maps import drawing, mean_importance
 from model.images.metadata import read_metadata
@@ -13,16 +13,17 @@ from model.options import DecodeOptions, EncodeOptions, MapOptions
 from model.protocol import DEFAULT_ENCODE_OPTIONS, DEFAULT_MAP_OPTIONS, PictureCodec
 from model.steps import Work
 from model.tiling import TileGrid
-from model.types import Limits
+from model.types import FileInfo, Limits
 from service.observe.timing import Timing
 
 T = TypeVar("T")
 
 
 class Compressed(NamedTuple):
-    """A picture that has become a file; with what reading it changed."""
+    """A picture that has become a file; with the facts of the file, and with what reading the picture changed."""
 
     file: bytes
+    info: FileInfo
     notes: tuple[str, ...]
 
 
@@ -49,6 +50,11 @@ class Operation(ABC, Generic[T]):
     @abstractmethod
     def pixels(self) -> int:
         """Of its picture."""
+
+    @property
+    def work_pixels(self) -> int:
+        """As many pixels as would be as much work, done once."""
+        return self.pixels
 
     @property
     @abstractmethod
@@ -137,13 +143,24 @@ class Compress(OfPicture[Compressed]):
     op = "compress"
     keep_metadata: bool = False
 
+    @property
+    def work_pixels(self) -> int:
+        """A target takes several encodings."""
+        return round(self.pixels * self.options.work)
+
+    @property
+    def kind(self) -> str:
+        """Pictures are kept without loss much faster than they are coded."""
+        return f"{super().kind} lossless" if self.options.lossless else super().kind
+
     def work(self, timing: Timing) -> Work[Compressed]:
         """See `Operation`."""
         with timing.measure("decode"):
             array, notes = read_image(self.data, limits=self.limits)
             metadata, dropped = read_metadata(self.data, keep=self.keep_metadata, limits=self.limits)
         options = replace(self.options, metadata=metadata)
-        return Compressed((yield from self.codec.encoding(array, options)), notes + dropped)
+        file = yield from self.codec.encoding(array, options)
+        return Compressed(file, inspect(file), notes + dropped)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

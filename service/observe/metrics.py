@@ -134,7 +134,11 @@ class Metrics:
         for name, what, read in (
             ("cwic_queue_depth", "Requests in work.", queue_depth),
             ("cwic_queue_size", "Most requests in work at once.", lambda: queue_size),
-            ("cwic_queue_pixels", "Pixels of the pictures of the requests in work.", queue_pixels),
+            (
+                "cwic_queue_pixels",
+                "Pixels of the pictures of the requests in work, for a target as often as they are coded.",
+                queue_pixels,
+            ),
             ("cwic_oldest_wait_seconds", "Of the request that waits longest for a worker.", oldest_wait),
             (
                 "cwic_oldest_work_seconds",

@@ -484,6 +484,12 @@ def test_where_the_checkpoint_comes_from_can_be_said(
         (["compress", "IN", "OUT", "--tune", "speed"], "speed"),
         (["compress", "IN", "OUT", "--lossless", "--quality", "9"], "neither quality nor tune"),
         (["compress", "IN", "OUT", "--lossless", "--tune", "psnr"], "neither quality nor tune"),
+        (["compress", "IN", "OUT", "--lossless", "--target-psnr", "40"], "nor target"),
+        (["compress", "IN", "OUT", "--quality", "9", "--target-bytes", "99"], "exclude each other"),
+        (["compress", "IN", "OUT", "--target-bpp", "1", "--target-ssimulacra2", "80"], "exclude each other"),
+        (["compress", "IN", "OUT", "--target-bytes", "0"], "1 and above, got 0"),
+        (["compress", "IN", "OUT", "--target-bytes", "9.5"], "9.5"),
+        (["compress", "IN", "OUT", "--target-psnr", "nan"], "above 0, got nan"),
         (["compress", "IN", "OUT", "--max-pixels", "0"], "got 0"),
         (["importance-map", "IN", "OUT", "--format", "png", "--quality", "0"], "got 0"),
         (

@@ -9,7 +9,7 @@ from model.codec import Codec
 from model.decoder import DecodeTile, TileDecoder
 from model.encoder import EncodeTile, TileEncoder
 from model.options import EncodeOptions
-from model.steps import Work, batches, run
+from model.steps import Work, batches, run, together
 from model.types import unchecked
 from tests.conftest import picture
 from tests.service.jobs.work import Picture, Tile
@@ -29,6 +29,31 @@ def test_steps_of_one_key_run_together_as_many_as_is_best() -> None:
     steps = [Tile(Picture(name, key=name.islower(), most=2), 0) for name in "aBcdEf"]
     names = ["".join(step.owner.name for step in batch) for batch in batches(steps)]
     assert names == ["ac", "df", "BE"]
+
+
+def test_works_run_together_as_far_as_each_goes() -> None:
+    def work(name: str, rounds: int) -> Work[str]:
+        found: list[str] = []
+        for number in range(rounds):
+            found += yield [Tile(Picture(f"{name}{number}"), 0)] * number
+        return "".join(found)
+
+    asked: list[int] = []
+
+    def watched() -> Work[list[str]]:
+        both = together([work("a", 2), work("b", 4), work("c", 0)])
+        steps = next(both)
+        while True:
+            asked.append(len(steps))
+            results = yield steps
+            try:
+                steps = both.send(results)
+            except StopIteration as end:
+                found: list[str] = end.value
+                return found
+
+    assert run(watched()) == ["a1", "b1b2b2b3b3b3", ""]
+    assert asked == [0, 2, 2, 3]
 
 
 def test_the_check_ends_work_between_its_steps_and_closes_it() -> None:

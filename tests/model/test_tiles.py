@@ -19,7 +19,7 @@ from model.context.offsets import pack_offsets, unpack_offsets
 from model.errors import FileError, ParameterError, PayloadError, TruncatedFileError
 from model.options import PLANE_STEPS, DecodeOptions, EncodeOptions
 from model.profiles.export import logistic_tables
-from model.rate_control import resolve_target
+from model.rate_control import resolve_setting
 from model.types import Pixels, Region
 from tests.conftest import TINY, picture
 from tests.effort import PATIENCE
@@ -361,7 +361,7 @@ def test_a_tune_that_was_not_trained_is_refused(tiny_codec: Codec, array: Pixels
     )
     psnr_only = replace(config, tunes=("psnr",))
     with pytest.raises(ParameterError, match="trained for psnr, not for 'visual'"):
-        resolve_target(EncodeOptions(tune="visual"), psnr_only, array)
+        resolve_setting(EncodeOptions(tune="visual"), psnr_only, array)
 
 
 def test_grey_pictures_come_back_grey(any_codec: Codec) -> None:

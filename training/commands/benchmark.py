@@ -3,7 +3,8 @@
 Both codecs run in this process, with the same threads, on the same pictures, in turns: whatever else the
 machine does hits both. Compressing is from a uint8 array to bytes, decompressing from bytes to a uint8 array.
 Medians over the pictures, of each picture's median over the rounds. `--memory` measures peak memory, `--tiles`
-what tiles cost in bytes and what they save where a region is decoded, and `--prefixes` how good cut files are.
+what tiles cost in bytes and what they save where a region is decoded, `--prefixes` how good cut files are, and
+`--targets` how close files come to what is asked for, and in what time.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from training.data.pictures import read_rgb
 from training.measure.compressai_reference import NAME, Hyperprior
 from training.measure.memory import MemoryUse, measure_memory
 from training.measure.prefixes import HalfUse, PrefixUse, measure_prefixes
+from training.measure.targets import TargetUse, measure_targets
 from training.measure.tiles import TileUse, measure_tiles
 
 DEFAULT_QUALITY = 50.0  # 0.66 bpp on Kodak, about the published rate of the hyperprior at its quality 5
@@ -80,6 +82,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parts.add_argument(
         "--prefixes", action="store_true", help="measure cut files of the pictures of FOLDER, not speed"
     )
+    parts.add_argument(
+        "--targets", action="store_true", help="measure targets on the pictures of FOLDER, not speed"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -91,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.folder is None and args.memory is None:
         raise ParameterError(
-            "give a folder of pictures to measure speed, --tiles or --prefixes, or --memory, or both"
+            "give a folder of pictures to measure speed, --tiles, --prefixes or --targets, or --memory, or both"
         )
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -102,6 +107,9 @@ def run(args: argparse.Namespace) -> int:
         arrays = [read_rgb(path) for path in pictures_in(args.folder)]
         rows, half = measure_prefixes(codec_of(args), arrays, quality=args.quality)
         sys.stdout.write(prefix_table(rows, half))
+    elif args.folder and args.targets:
+        arrays = [read_rgb(path) for path in pictures_in(args.folder)]
+        sys.stdout.write(target_table(measure_targets(codec_of(args), arrays)))
     elif args.folder:
         arrays = [read_rgb(path) for path in pictures_in(args.folder)]
         subjects = [subject_of(codec_of(args), args.quality), _hyperprior(args.device)]
@@ -210,6 +218,31 @@ def prefix_table(rows: Sequence[PrefixUse], half: HalfUse) -> str:
             "",
         ]
     )
+
+
+def target_table(rows: Sequence[TargetUse]) -> str:
+    """Markdown: each target."""
+    return "\n".join(
+        [
+            "| target | pictures | farthest from it | bytes | PSNR | time | beside a fixed quality | at most |",
+            "|---|---|---|---|---|---|---|---|",
+            *(
+                f"| {_asked(row)} | {row.pictures} | {_farthest(row)} | {row.size:.0f} | {row.psnr:.2f} dB "
+                f"| {1000 * row.seconds:.0f} ms | {row.ratio:.1f}x | {row.longest:.1f}x |"
+                for row in rows
+            ),
+            "",
+        ]
+    )
+
+
+def _asked(row: TargetUse) -> str:
+    name, value = row.target
+    return f"{value:g} {'dB' if name == 'target_psnr' else 'bpp'}"
+
+
+def _farthest(row: TargetUse) -> str:
+    return f"+{row.farthest:.2f} dB" if row.target.name == "target_psnr" else f"{100 * row.farthest:.1f} %"
 
 
 def _hyperprior(device: str) -> Subject:

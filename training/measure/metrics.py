@@ -1,15 +1,14 @@
 """How close two 8-bit RGB pictures are: PSNR and MS-SSIM as published curves measure them, and SSIMULACRA2."""
 
 import math
-from io import BytesIO
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
 from model.errors import ParameterError
+from model.images import distortion
 from model.types import Pixels
 
 PEAK = 255.0
@@ -79,14 +78,7 @@ def ssimulacra2(a: Pixels, b: Pixels) -> float:
         ParameterError: the package is not installed, or the arrays are not two uint8 pictures of the same size.
     """
     _check_pair(a, b)
-    try:
-        from ssimulacra2 import compute_ssimulacra2
-    except ImportError as exc:
-        raise ParameterError("SSIMULACRA2 needs the extra `measure`: pip install 'cwic[measure]'") from exc
-    files = (BytesIO(), BytesIO())
-    for array, file in zip((a, b), files, strict=True):
-        Image.fromarray(array).save(file, "BMP")
-    return float(compute_ssimulacra2(*files))
+    return distortion.ssimulacra2(a, b)
 
 
 def ms_ssim_db(value: float) -> float:

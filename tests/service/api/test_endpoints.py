@@ -406,6 +406,37 @@ def test_a_quality_for_a_model_of_one_rate_is_422_and_named(client: httpx.Client
     assert "'fixed' has one rate" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("params", "reason"),
+    [
+        ({"quality": 50, "target_bytes": 900}, "quality and target_bytes exclude each other"),
+        ({"target_bpp": 1, "target_psnr": 30}, "target_bpp and target_psnr exclude each other"),
+        ({"target_bytes": 900, "lossless": "true"}, "nor target"),
+        ({"quality": 50, "lossless": "true"}, "neither quality"),
+        ({"tune": "psnr", "lossless": "true"}, "nor tune"),
+        ({"target_bytes": 0}, "target_bytes"),
+        ({"target_bytes": 1.5}, "target_bytes"),
+        ({"target_bpp": "nan"}, "target_bpp"),
+        ({"target_psnr": -1}, "target_psnr"),
+        ({"target_ssimulacra2": "inf"}, "target_ssimulacra2"),
+        ({"model": "fixed", "target_bytes": 900}, "one rate; leave target_bytes out"),
+    ],
+)
+def test_targets_that_cannot_be_are_refused_before_the_body_is_read(
+    client: httpx.Client, params: dict[str, str], reason: str
+) -> None:
+    answer = client.post("/compress", params=params, content=b"no picture")
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:cwic:problem:invalid-parameter")
+    assert reason in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/importance-map", "/compare", "/decompress"])
+@pytest.mark.parametrize("name", ["target_bytes", "lossless"])
+def test_a_target_is_of_compress_only(client: httpx.Client, path: str, name: str) -> None:
+    problem = client.post(path, params={name: 1}, content=png()).json()
+    assert (problem["status"], problem["errors"][0]["name"]) == (422, name)
+
+
 def test_a_quality_for_a_model_of_one_rate_is_refused_before_the_body_is_sent(client: httpx.Client) -> None:
     head = (
         b"POST /compress?model=fixed&quality=50 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, features
 
 from model.errors import UnsupportedImageError
+from model.images.distortion import psnr
 from model.options import EncodeOptions
 from model.protocol import DEFAULT_ENCODE_OPTIONS
 from model.steps import Work, run
@@ -27,7 +28,6 @@ from service.jobs.compare import (
     equal,
     interpolated,
     middle,
-    psnr,
     tried,
 )
 from service.observe.timing import Timing

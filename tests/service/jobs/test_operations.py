@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.options import MAP_STYLES, DecodeOptions, EncodeOptions, MapOptions
-from model.types import Region
-from service.jobs.operations import Decompress, MapFile
-from tests.service.fakes import FakeCodec, picture_array
+from model.options import MAP_STYLES, TARGET_WORK, TARGETS, DecodeOptions, EncodeOptions, MapOptions
+from model.types import Limits, Region
+from service.jobs.operations import Compress, Decompress, MapFile
+from tests.service.fakes import FakeCodec, picture_array, png
 
 CODEC = FakeCodec()
 WIDTH, HEIGHT, TILE = 600, 300, 256
@@ -42,6 +42,18 @@ def test_a_whole_picture_costs_all_of_it() -> None:
 @pytest.mark.parametrize("options", [{"groups": 1}, {"groups": 2}, {"region": Region(0, 0, 9, 9)}])
 def test_what_takes_another_time_for_a_megapixel_is_of_another_kind(options: dict[str, object]) -> None:
     assert decompress(**options).kind == decompress(**options).kind != decompress().kind
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_target_costs_as_many_pixels_as_it_is_coded_and_keeps_the_pace_of_its_kind(name: str) -> None:
+    def compress(**options: object) -> Compress:
+        asked = EncodeOptions(**options)  # type: ignore[arg-type]
+        return Compress.of(png(), codec=CODEC, options=asked, limits=Limits())
+
+    plain, aimed = compress(), compress(**{name: 30})
+    assert (plain.work_pixels, plain.pixels) == (24 * 16, 24 * 16)
+    assert (aimed.work_pixels, aimed.pixels) == (TARGET_WORK[name] * 24 * 16, 24 * 16)  # type: ignore[index]
+    assert aimed.kind == plain.kind != compress(lossless=True).kind
 
 
 def test_a_map_over_a_files_picture_is_of_another_kind_than_the_map_alone() -> None:

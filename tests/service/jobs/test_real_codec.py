@@ -3,12 +3,14 @@
 import shutil
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
 from model.codec import Codec
 from model.container.format import Container, inspect, truncate, unpack
 from model.errors import CheckpointNotFoundError
+from model.images.distortion import psnr
 from model.images.maps import overlay
 from model.options import DecodeOptions, EncodeOptions
 from model.protocol import DEFAULT_DECODE_OPTIONS
@@ -71,6 +73,40 @@ def test_parts_of_a_file_are_those_of_the_codec(tiny_codec: Codec) -> None:
         assert np.array_equal(pixels(answer("/importance-map?size=map", file)), grey[::16, ::16])
         mean = client.post("/inspect?importance=true", content=file[:-1]).json()["mean_importance"]
         assert mean == pytest.approx(grey.mean() / 255)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_targets_are_reached_through_the_service(tiny_codec: Codec, channels: int) -> None:
+    array = picture(150, 170, channels=channels)
+    body, pixels_of_it = png(array), 150 * 170
+    low, high = (len(tiny_codec.encode(array, EncodeOptions(quality=q, lossless=False))) for q in (1, 100))
+    middle = (low + high) // 2
+    with serving(tiny_codec) as client:
+
+        def answer(**params: float) -> httpx.Response:
+            return client.post("/compress", params=params, content=body)
+
+        for params, most in (
+            ({"target_bytes": middle}, middle),
+            ({"target_bpp": 8 * middle / pixels_of_it}, middle),
+        ):
+            found = answer(**params).raise_for_status()
+            assert 0.97 * most <= len(found.content) <= most
+            facts = inspect(found.content)
+            assert float(found.headers["X-CWIC-Quality"]) == facts.quality
+            assert float(found.headers["X-CWIC-Bpp"]) == pytest.approx(facts.bpp, abs=1e-4)
+        whole = tiny_codec.encode(array, EncodeOptions(quality=60, lossless=False))
+        wanted = psnr(array[..., :3], tiny_codec.decode(whole)[..., :3])
+        found = answer(target_psnr=wanted).raise_for_status()
+        assert psnr(array[..., :3], tiny_codec.decode(found.content)[..., :3]) >= wanted
+
+        refused = answer(target_bytes=low - 1)
+        assert (refused.status_code, refused.json()["type"]) == (422, "urn:cwic:problem:unreachable-target")
+        assert f"{low} to {high} bytes" in refused.json()["detail"]
+        kept = client.post("/compress", params={"lossless": "true"}, content=body).raise_for_status()
+        assert kept.headers["X-CWIC-Quality"] == "lossless"
+        assert np.array_equal(tiny_codec.decode(kept.content), array)
+        assert np.array_equal(pixels(client.post("/decompress", content=kept.content).content), array)
 
 
 def test_the_models_that_are_named_are_served_the_first_one_as_the_default(

@@ -1,0 +1,284 @@
+"""Files that reach a target: never beyond it, close to it, and by few encodings."""
+
+import functools
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.checkpoints import load_codec
+from model.codec import Codec
+from model.container.format import QUALITY_STEPS, inspect
+from model.decoder import DecodeTile
+from model.encoder import EncodeTile
+from model.errors import ParameterError, TargetError
+from model.images.distortion import psnr, ssimulacra2
+from model.options import TARGETS, EncodeOptions, Target
+from model.rate_control import Goal, Search
+from model.steps import Step, Work, run
+from model.types import Metadata, Pixels
+from tests.conftest import picture
+from tests.photo import photo_jpeg, pixels_of
+from training.data.synthetic import synthetic_picture
+
+SIZES = ((1, 1), (9, 40), (64, 64), (150, 170), (300, 270))  # the last of four tiles
+MODES = ("rgb", "grey", "alpha")
+
+
+def of_mode(size: tuple[int, int], mode: str) -> Pixels:
+    array = picture(*size, channels=4 if mode == "alpha" else 3, seed=sum(size))
+    return array[..., :1].repeat(3, 2) if mode == "grey" else array
+
+
+def coded(codec: Codec, array: Pixels, **options: Any) -> bytes:
+    return codec.encode(array, EncodeOptions(tile=256, lossless=False, **options))
+
+
+@functools.cache
+def ends_of(codec: Codec, size: tuple[int, int], mode: str) -> tuple[bytes, bytes]:
+    """The files of the lowest and the highest quality."""
+    array = of_mode(size, mode)
+    return coded(codec, array, quality=1), coded(codec, array, quality=100)
+
+
+@pytest.fixture(scope="module")
+def codec() -> Codec:
+    """The default checkpoint."""
+    return load_codec(device="cpu")
+
+
+@functools.cache
+def drawn_or_taken(name: str) -> Pixels:
+    """A picture of several kinds of content, 240 x 320."""
+    whole = pixels_of(photo_jpeg()) if name == "photo" else synthetic_picture(name)
+    return np.ascontiguousarray(whole[:240, :320])
+
+
+@given(size=st.sampled_from(SIZES), mode=st.sampled_from(MODES), share=st.floats(0, 1), bpp=st.booleans())
+@settings(max_examples=25)
+def test_a_file_has_97_to_100_percent_of_its_size(
+    tiny_codec: Codec, size: tuple[int, int], mode: str, share: float, bpp: bool
+) -> None:
+    array = of_mode(size, mode)
+    low, high = map(len, ends_of(tiny_codec, size, mode))
+    target = math.floor(low * (high / low) ** share)
+    # A size in bits for each pixel that is that many bytes, whatever the rounding of the division.
+    asked = {"target_bpp": 8 * (target + 0.5) / (size[0] * size[1])} if bpp else {"target_bytes": target}
+    file = coded(tiny_codec, array, **asked)
+    assert len(file) <= target
+    assert len(file) >= 0.97 * target or target < 500  # where no quality has just that many bytes
+    assert tiny_codec.decode(file).shape == array.shape
+
+
+@given(size=st.sampled_from(SIZES), mode=st.sampled_from(MODES), share=st.floats(0, 1))
+@settings(max_examples=15)
+def test_a_psnr_is_reached(tiny_codec: Codec, size: tuple[int, int], mode: str, share: float) -> None:
+    array = of_mode(size, mode)
+    low, high = (
+        min(99.0, psnr(array[..., :3], tiny_codec.decode(file)[..., :3]))
+        for file in ends_of(tiny_codec, size, mode)
+    )
+    target = low + share * (high - low)
+    file = coded(tiny_codec, array, target_psnr=target)
+    assert psnr(array[..., :3], tiny_codec.decode(file)[..., :3]) >= target
+
+
+@pytest.mark.parametrize("target", [28.0, 31.7, 36.0, 40.0])
+def test_a_psnr_of_a_photo_is_hardly_passed(codec: Codec, target: float) -> None:
+    array = drawn_or_taken("photo")
+    file = codec.encode(array, EncodeOptions(target_psnr=target))
+    assert target <= psnr(array, codec.decode(file)) <= target + 0.15
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_no_quality_reaches_is_an_error_that_has_the_range(tiny_codec: Codec, mode: str) -> None:
+    size = (150, 170)
+    array = of_mode(size, mode)
+    files = ends_of(tiny_codec, size, mode)
+    low, high = map(len, files)
+    for target in (1, low - 1, math.ceil(high / 0.97) + 1):
+        with pytest.raises(TargetError, match=f"target_bytes {target} .* {low} to {high} bytes"):
+            coded(tiny_codec, array, target_bytes=target)
+    rates = [8 * len(file) / (size[0] * size[1]) for file in files]
+    with pytest.raises(TargetError, match=rf"{rates[0]:.4f} to {rates[1]:.4f} bits per pixel"):
+        coded(tiny_codec, array, target_bpp=rates[0] * 0.9)
+    reached = [psnr(array[..., :3], tiny_codec.decode(file)[..., :3]) for file in files]
+    with pytest.raises(TargetError, match=rf"{reached[0]:.2f} to {reached[1]:.2f} dB"):
+        coded(tiny_codec, array, target_psnr=reached[1] + 0.01)
+    assert coded(tiny_codec, array, target_psnr=reached[0] - 5) == files[0]
+
+
+def test_the_ends_of_the_range_are_reached(tiny_codec: Codec) -> None:
+    array = of_mode((150, 170), "rgb")
+    for file in ends_of(tiny_codec, (150, 170), "rgb"):
+        assert 0.97 * len(file) <= len(coded(tiny_codec, array, target_bytes=len(file))) <= len(file)
+
+
+def test_a_file_without_loss_is_taken_where_it_fits(tiny_codec: Codec) -> None:
+    flat = np.full((100, 100, 3), 40, np.uint8)
+    asked: dict[str, Any]
+    for asked in ({"target_bytes": 300}, {"target_bpp": 1.0}, {"target_psnr": 30.0}, {"target_psnr": 400.0}):
+        file = tiny_codec.encode(flat, EncodeOptions(**asked))
+        assert inspect(file).profile == "lossless"
+        assert np.array_equal(tiny_codec.decode(file), flat)
+    size = len(file)
+    with pytest.raises(TargetError):
+        tiny_codec.encode(flat, EncodeOptions(target_bytes=size - 1))
+    noisy = picture(150, 170)
+    whole = len(tiny_codec.encode(noisy, EncodeOptions(lossless=True)))
+    assert inspect(tiny_codec.encode(noisy, EncodeOptions(target_bytes=whole))).profile == "lossless"
+
+
+def test_metadata_and_a_plane_count(tiny_codec: Codec) -> None:
+    array = picture(150, 170)
+    plane = np.array([[20, 0, -20], [0, 0, 0], [0, 10, 0]], np.int8)
+    target = len(coded(tiny_codec, array, quality=50, plane=plane)) + 3000
+    file = coded(tiny_codec, array, target_bytes=target, plane=plane, metadata=Metadata(exif=b"x" * 3000))
+    assert 0.97 * target <= len(file) <= target
+    assert inspect(file).plane
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_model_of_one_rate_has_no_targets(tiny_2018_codec: Codec, name: str) -> None:
+    with pytest.raises(ParameterError, match="one rate"):
+        tiny_2018_codec.encode(picture(40, 40), EncodeOptions(**{name: 30}))  # type: ignore[arg-type]
+
+
+def test_a_map_has_no_target(tiny_codec: Codec) -> None:
+    with pytest.raises(ParameterError, match="target_psnr"):
+        tiny_codec.importance_map(picture(40, 40), EncodeOptions(target_psnr=30))
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"quality": 50, "target_bytes": 9}, "quality and target_bytes exclude each other"),
+        ({"target_bpp": 1, "target_psnr": 30}, "target_bpp and target_psnr exclude each other"),
+        ({"target_bytes": 0}, "target_bytes is a whole number of 1 and above, got 0"),
+        ({"target_bytes": 9.5}, "got 9.5"),
+        ({"target_bytes": True}, "got True"),
+        ({"target_bpp": 0}, "target_bpp is a number above 0, got 0"),
+        ({"target_psnr": math.nan}, "target_psnr is a number above 0, got nan"),
+        ({"target_psnr": math.inf}, "got inf"),
+        ({"target_ssimulacra2": "good"}, "got 'good'"),
+        ({"target_bytes": 9, "lossless": True}, "nor target"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        EncodeOptions(**asked)
+
+
+def test_ssimulacra2_is_reached(codec: Codec) -> None:
+    pytest.importorskip("ssimulacra2")
+    array = drawn_or_taken("photo")
+    target = ssimulacra2(array, codec.decode(codec.encode(array, EncodeOptions(quality=55))))
+    file = codec.encode(array, EncodeOptions(target_ssimulacra2=target))
+    assert target <= ssimulacra2(array, codec.decode(file)) <= target + 2
+    with pytest.raises(TargetError, match="points"):
+        codec.encode(array, EncodeOptions(target_ssimulacra2=101))
+
+
+def test_without_its_package_ssimulacra2_names_the_extra(
+    tiny_codec: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ssimulacra2", None)
+    with pytest.raises(ParameterError, match=r"cwic\[ssimulacra2\]"):
+        tiny_codec.encode(picture(40, 40), EncodeOptions(target_ssimulacra2=60))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("mode", MODES)
+def test_a_lossless_file_comes_back_bit_for_bit(any_codec: Codec, size: tuple[int, int], mode: str) -> None:
+    array = of_mode(size, mode)
+    file = any_codec.encode(array, EncodeOptions(lossless=True))
+    assert inspect(file).profile == "lossless"
+    assert np.array_equal(any_codec.decode(file), array)
+
+
+class Counted:
+    """Pixels that a work codes and decodes, as multiples of its picture's."""
+
+    def __init__(self, work: Work[bytes], *, pixels: int) -> None:
+        self._pixels = pixels
+        self.encoded = self.decoded = 0.0
+        self.file = run(self._watched(work))
+
+    def _watched(self, work: Work[bytes]) -> Work[bytes]:
+        results: Sequence[Any] | None = None
+        while True:
+            try:
+                steps = work.send(results)  # type: ignore[arg-type] # None begins it
+            except StopIteration as end:
+                file: bytes = end.value
+                return file
+            self.encoded += self._share(steps, EncodeTile)
+            self.decoded += self._share(steps, DecodeTile)
+            results = yield steps
+
+    def _share(self, steps: Sequence[Step[Any]], kind: type[Step[Any]]) -> float:
+        return sum(step.box.pixels for step in steps if isinstance(step, kind)) / self._pixels
+
+
+@pytest.mark.parametrize("name", ["photo", "mountain", "page"])
+def test_a_target_costs_few_encodings(codec: Codec, name: str) -> None:
+    array = drawn_or_taken(name)
+    pixels = array.shape[0] * array.shape[1]
+    counts = []
+    for quality in (20, 50, 80):
+        file = codec.encode(array, EncodeOptions(quality=quality, lossless=False))
+        counted = Counted(
+            codec.encoding(array, EncodeOptions(target_bytes=len(file), lossless=False)), pixels=pixels
+        )
+        assert 0.97 * len(file) <= len(counted.file) <= len(file)
+        assert counted.decoded == 0
+        counts.append(counted.encoded)
+        reached = psnr(array, codec.decode(file))
+        counted = Counted(
+            codec.encoding(array, EncodeOptions(target_psnr=reached - 0.05, lossless=False)), pixels=pixels
+        )
+        assert counted.encoded == counted.decoded
+        counts.append(counted.encoded)
+    assert max(counts) < 4.5
+    assert sum(counts) / len(counts) < 4
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    sampled=st.tuples(*[st.floats(-9, 9)] * 3),
+    position=st.integers(0, QUALITY_STEPS),
+)
+def test_the_search_finds_what_is_there_whatever_the_sample_says(
+    seed: int, sampled: tuple[float, float, float], position: int
+) -> None:
+    steps = np.random.default_rng(seed).exponential(0.005, QUALITY_STEPS)
+    values = np.concatenate([[0.0], np.cumsum(steps)])
+    low, high = values[position] - 0.01, values[position] + 0.01
+    search = Search(Goal(low=low, aim=values[position], high=high, at_most=True), (128, 512, 896), sampled)
+    tried = []
+    while (at := search.next()) is not None:
+        tried.append(at)
+        search.add(at, float(values[at]))
+    assert low <= values[tried[-1]] <= high
+    assert len(set(tried)) == len(tried) <= 4 + math.log2(QUALITY_STEPS) + 1
+
+
+def test_a_search_that_a_sample_guides_well_is_short() -> None:
+    """A curve of the shape of sizes, and a sample of it that is 15 % too large at the lowest quality."""
+    axis = np.arange(QUALITY_STEPS + 1) / QUALITY_STEPS
+    true = 8 + 5 * axis - 1.5 * axis**2
+    sample = true + 0.15 * np.exp(-axis)
+    places = (128, 512, 896)
+    for position in range(0, QUALITY_STEPS + 1, 32):
+        goal = Goal.of(Target("target_bytes", int(math.exp(true[position]))), pixels=1)
+        search = Search(goal, places, sample[list(places)].tolist())
+        trials = 0
+        while (at := search.next()) is not None:
+            search.add(at, float(true[at]))
+            trials += 1
+        assert trials <= 2
