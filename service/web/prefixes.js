@@ -38,15 +38,19 @@ function resetPrefix() { // the slider, to the part that the picture is from
   describePrefix(prefixShown);
 }
 
+function partOf(index) { // in words
+  const { file, parts } = prefixes;
+  return index === parts.length - 1 ? `all ${bytes(file.size)}` : `${bytes(parts[index].size)} of ${bytes(file.size)}`;
+}
+
 function describePrefix(index) {
-  const { size, bpp, quality } = prefixes.parts[index], whole = index === prefixes.parts.length - 1;
-  const part = `${bytes(size)} of ${bytes(prefixes.file.size)}`;
+  const { size, bpp, quality } = prefixes.parts[index], part = partOf(index);
   $("prefix").setAttribute("aria-valuetext", part);
   $("prefix-size").textContent = part;
   $("prefix-bpp").textContent = `${bpp.toFixed(3)} bits per pixel`;
   $("prefix-psnr").hidden = !prefixes.original;
   $("prefix-psnr").textContent = `PSNR ${quality === undefined ? "\u2026" : decibels(quality)}`;
-  if (index === prefixShown) $("cwic").textContent = whole ? "Compressed" : `From ${part}`;
+  if (index === prefixShown) $("cwic").textContent = size === prefixes.file.size ? "Compressed" : `From ${bytes(size)}`;
 }
 
 function choosePrefix(index) {
@@ -68,6 +72,6 @@ function choosePrefix(index) {
     show(["decoded"], chosen.decoded);
     prefixShown = index;
     describePrefix(index);
-    say(`Shown from ${bytes(chosen.size)}.`);
+    say(`Shown from ${partOf(index)}.`);
   }, { retry: () => choosePrefix(index), failed: resetPrefix });
 }

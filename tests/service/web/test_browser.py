@@ -125,10 +125,11 @@ def test_both_pictures_can_stand_side_by_side(page: Page) -> None:
 def test_the_importance_map_lies_over_the_picture_in_colours(page: Page) -> None:
     page.compress("noisy.png", png(picture(64, 64)))
     assert not page["map"].is_displayed()
+    before = page["decoded"].rect
     page.choose_option("map-style", "over the picture")
     assert page["map"].is_displayed()
     assert page["legend"].is_displayed()
-    assert page["map"].rect == page["decoded"].rect
+    assert page["map"].rect == page["decoded"].rect == before
     red, _, blue, _ = page.run("return [...map.getContext('2d').getImageData(0, 0, 1, 1).data]")
     assert red > blue > 0, "100 of 255, between the second colour and the third"
     assert float(page["map"].value_of_css_property("opacity")) < 1
