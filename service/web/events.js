@@ -25,6 +25,7 @@ for (const id of ["quality", "tune", "model"]) {
 $("cancel").addEventListener("click", () => {
   running?.abort();
   if ($("result").classList.contains("busy")) clear(); // of the earlier choice; a comparison leaves the result
+  resetPrefix();
   settle();
   say("Cancelled.");
   rest();
@@ -35,6 +36,7 @@ $("problem-again").addEventListener("click", () => {
 });
 $("compare").addEventListener("click", compare);
 $("tools").addEventListener("change", arrange);
+$("prefix").addEventListener("input", () => choosePrefix($("prefix").value - 1));
 addEventListener("pagehide", () => running?.abort());
 
 $("key-open").addEventListener("click", () => {

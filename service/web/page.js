@@ -6,6 +6,7 @@ const scrolls = [...document.querySelectorAll(".scroll")]; // the panes, which s
 const TUNES = { visual: "the eye", psnr: "the numbers (PSNR)" };
 const urls = {};
 let models = [], picture = null, running = null, timer = 0, paired = false;
+let importance = null; // the map of what is shown, as grey pixels
 let again = null; // what to do once there is a key, or another try is asked for
 
 function show(ids, blob, attribute = "src") {
@@ -90,7 +91,7 @@ async function run(work, { retry, failed = () => {} }) {
 
 function settle() {
   $("result").classList.remove("busy");
-  $("compare").disabled = false;
+  $("compare").disabled = $("prefix").disabled = false;
   $("busy").hidden = $("cancel").hidden = true;
   $("numbers").textContent = "";
 }
@@ -101,7 +102,7 @@ function clear() { // an old result next to a new name or error would mislead
 
 function arrange() {
   const side = paired && document.querySelector("input[name=view]:checked").value === "side";
-  const actual = $("actual").checked, overlay = $("overlay").checked && !$("overlay").parentElement.hidden;
+  const actual = $("actual").checked, style = importance ? $("map-style").value : "";
   $("result").classList.toggle("side", side);
   $("result").classList.toggle("actual", actual);
   $("result").classList.toggle("fit", !actual);
@@ -109,7 +110,10 @@ function arrange() {
   for (const each of scrolls) each.tabIndex = actual ? 0 : -1;
   $("left").hidden = !side;
   $("front").hidden = $("handle").hidden = $("tag").hidden = side || !paired;
-  $("map").hidden = $("legend").hidden = !overlay;
+  $("map").hidden = $("legend").hidden = !style;
+  $("map").classList.toggle("over", style === "overlay");
+  $("legend").classList.toggle("grey", style === "grey");
+  if (style) paintMap(importance, $("map"), { grey: style === "grey" });
 }
 
 function split(percent) {
@@ -159,7 +163,7 @@ function work() {
   clearTimeout(timer); // the change that it waits for is in this work already
   if (!picture) return;
   $("result").classList.add("busy");
-  $("compare").disabled = $("compared").hidden = true;
+  $("compare").disabled = $("prefix").disabled = $("compared").hidden = true;
   run((signal, tell) => roundTrip(picture, signal, tell), { retry: work, failed: clear });
 }
 
@@ -191,12 +195,14 @@ async function roundTrip(source, signal, tell) {
   say("Measuring\u2026");
   const first = !packed && await createImageBitmap(source).then((bitmap) => { bitmap.close(); return true; }, () => false);
   const quality = first && facts.channels === 3 ? await psnr(source, decoded, signal).catch(() => null) : null;
-  if (map) await drawMap(map, $("map"));
+  const levels = map && await readMap(map);
   signal.throwIfAborted();
 
   paired = first;
   if (first) show(["original", "front"], source);
   show(["decoded"], decoded);
+  showPrefixes(prefixesOf({ file, facts, original: quality === null ? null : source, decoded, quality }));
+  importance = levels;
   show(["download"], file, "href");
   show(["png"], decoded, "href");
   $("download").download = `${stem}.cwic`;
@@ -218,8 +224,8 @@ function showFacts({ facts, source, file, packed, first, quality, encoding, deco
   fact("before", bytes(source.size), `${(8 * source.size / pixels).toFixed(2)} bits per pixel`);
   fact("after", bytes(file.size), `${facts.bpp.toFixed(3)} bits per pixel` + (packed && facts.quality !== null ? `, quality ${facts.quality}` : ""));
   fact("ratio", `${(source.size / file.size).toFixed(1)} : 1`, `${(3 * pixels / file.size).toFixed(0)} : 1 from raw pixels`);
-  if (quality === null) fact("psnr", "\u2013", first ? "not comparable" : "the browser cannot read it");
-  else fact("psnr", quality === Infinity ? "\u221e" : `${quality.toFixed(2)} dB`, quality === Infinity ? "identical" : "over R, G and B");
+  fact("psnr", decibels(quality), quality === Infinity ? "identical" : quality !== null ? "over R, G and B"
+    : first ? "not comparable" : "the browser cannot read it");
   fact("size", `${facts.width} \u00d7 ${facts.height}`, megapixels(pixels));
   fact("time", seconds(encoding + decoding), packed ? "to decompress" : `${seconds(encoding)} in, ${seconds(decoding)} out`);
   const sections = facts.sections.map((each) => `${each.name} ${bytes(each.length)}`);
@@ -229,6 +235,7 @@ function showFacts({ facts, source, file, packed, first, quality, encoding, deco
 
 function compare() {
   const source = picture, tune = $("tunes").hidden ? "" : $("tune").value;
+  resetPrefix(); // a picture that was on its way is given up
   $("compared").hidden = true;
   run(async (signal, tell) => {
     say("Comparing\u2026 this takes longer than compressing.");

@@ -1,5 +1,5 @@
 "use strict";
-// Pixels: what two pictures differ by, and an importance map in colours.
+// Pixels: what two pictures differ by, and an importance map in grey or in colours.
 
 const STRIP = 1 << 20; // pixels compared at once
 const HEAT = ["000004", "420a68", "932667", "dd513a", "fca50a", "fcffa4"]
@@ -34,19 +34,26 @@ async function psnr(one, other, signal) { // of two blobs; null where that says 
   }
 }
 
-async function drawMap(blob, canvas) { // a grey map as colours from dark to bright
+async function readMap(blob) { // as grey pixels
   const grey = await createImageBitmap(blob);
   const scale = Math.min(1, 2048 / Math.max(grey.width, grey.height));
-  canvas.width = Math.max(1, Math.round(grey.width * scale));
-  canvas.height = Math.max(1, Math.round(grey.height * scale));
-  const context = canvas.getContext("2d", { willReadFrequently: true });
+  const [width, height] = [grey.width, grey.height].map((side) => Math.max(1, Math.round(side * scale)));
+  const context = Object.assign(document.createElement("canvas"), { width, height }).getContext("2d");
   context.imageSmoothingEnabled = false;
-  context.drawImage(grey, 0, 0, canvas.width, canvas.height);
+  context.drawImage(grey, 0, 0, width, height);
   grey.close();
-  const pixels = context.getImageData(0, 0, canvas.width, canvas.height), { data } = pixels;
-  for (let i = 0; i < data.length; i += 4) {
-    const at = data[i] / 255 * (HEAT.length - 1), low = Math.min(HEAT.length - 2, Math.floor(at));
-    for (let c = 0; c < 3; c++) data[i + c] = HEAT[low][c] + (at - low) * (HEAT[low + 1][c] - HEAT[low][c]);
-  }
-  context.putImageData(pixels, 0, 0);
+  return context.getImageData(0, 0, width, height);
+}
+
+function heat(share) { // from dark to bright, [red, green, blue]
+  const at = share * (HEAT.length - 1), low = Math.min(HEAT.length - 2, Math.floor(at));
+  return HEAT[low].map((value, c) => value + (at - low) * (HEAT[low + 1][c] - value));
+}
+
+function paintMap(map, canvas, { grey }) { // as it is, or in colours
+  const pixels = new ImageData(map.data.slice(), map.width, map.height), { data } = pixels;
+  const colours = Array.from({ length: 256 }, (_, level) => heat(level / 255));
+  for (let i = 0; i < data.length && !grey; i += 4) data.set(colours[data[i]], i);
+  Object.assign(canvas, { width: map.width, height: map.height });
+  canvas.getContext("2d").putImageData(pixels, 0, 0);
 }

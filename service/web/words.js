@@ -9,6 +9,10 @@ function seconds(milliseconds) {
   return `${(milliseconds / 1e3).toFixed(milliseconds < 1e4 ? 2 : 1)} s`;
 }
 
+function decibels(psnr) { // null where it could not be measured
+  return psnr === null ? "\u2013" : psnr === Infinity ? "\u221e" : `${psnr.toFixed(2)} dB`;
+}
+
 function megapixels(pixels) {
   return `${(pixels / 1e6).toFixed(pixels < 1e6 ? 2 : 1)} megapixels`;
 }

@@ -8,6 +8,7 @@ from typing import Any
 from selenium.webdriver import ActionChains, Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.select import Select
 
 from tests.effort import PATIENCE, wait_until
 from tests.service.fakes import png
@@ -105,6 +106,10 @@ class Page:
         """Choose a file and wait until all is done."""
         self.choose(name, data)
         self.wait_for_result()
+
+    def choose_option(self, name: str, text: str) -> None:
+        """Choose what a list offers by these words."""
+        Select(self[name]).select_by_visible_text(text)
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
         """Return once it holds."""

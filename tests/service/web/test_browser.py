@@ -125,12 +125,29 @@ def test_both_pictures_can_stand_side_by_side(page: Page) -> None:
 def test_the_importance_map_lies_over_the_picture_in_colours(page: Page) -> None:
     page.compress("noisy.png", png(picture(64, 64)))
     assert not page["map"].is_displayed()
-    page["overlay"].click()
+    before = page["decoded"].rect
+    page.choose_option("map-style", "over the picture")
     assert page["map"].is_displayed()
     assert page["legend"].is_displayed()
-    assert page["map"].rect == page["decoded"].rect
+    assert page["map"].rect == page["decoded"].rect == before
     red, _, blue, _ = page.run("return [...map.getContext('2d').getImageData(0, 0, 1, 1).data]")
     assert red > blue > 0, "100 of 255, between the second colour and the third"
+    assert float(page["map"].value_of_css_property("opacity")) < 1
+
+
+def test_the_importance_map_can_stand_alone_in_colours_or_in_grey(page: Page) -> None:
+    page.compress("noisy.png", png(picture(64, 64)))
+    first_pixel = "return [...map.getContext('2d').getImageData(0, 0, 1, 1).data]"
+    page.choose_option("map-style", "in grey")
+    assert page.run(first_pixel) == [100, 100, 100, 255]
+    assert page["map"].value_of_css_property("opacity") == "1"
+    page.choose_option("map-style", "in colours")
+    red, _, blue, _ = page.run(first_pixel)
+    assert red > blue > 0
+    assert page["map"].value_of_css_property("opacity") == "1"
+    page.choose_option("map-style", "hidden")
+    assert not page["map"].is_displayed()
+    assert not page["legend"].is_displayed()
 
 
 def test_the_file_and_the_picture_are_downloaded(page: Page) -> None:

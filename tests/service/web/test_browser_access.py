@@ -33,9 +33,9 @@ def test_everything_is_reached_and_seen_with_the_keyboard(page: Page) -> None:
         assert outline, f"the focus on {name} cannot be seen"
         reached.append(name)
     wanted = ["key-open", "file", "quality", "tune"]
-    wanted += ["slider", "actual", "overlay", "download", "png", "handle", "compare"]
+    wanted += ["slider", "actual", "map-style", "download", "png", "prefix", "handle", "compare"]
     assert [each for each in reached if each in wanted] == wanted
-    page["overlay"].send_keys(Keys.SPACE)
+    page["map-style"].send_keys(Keys.ARROW_DOWN)
     assert page["map"].is_displayed()
     page["compare"].send_keys(Keys.ENTER)
     page.wait_for(page["compared"].is_displayed)
@@ -66,7 +66,7 @@ def test_a_phone_shows_all_without_scrolling_sideways(page: Page, scheme: str) -
     page.compress(
         "a-name-that-is-as-long-as-those-that-cameras-and-phones-like-to-give.png", png(picture(64, 64))
     )
-    page["overlay"].click()
+    page.choose_option("map-style", "over the picture")
     page["compare"].click()
     page.wait_for(page["compared"].is_displayed)
     assert not page.wide
