@@ -137,6 +137,15 @@ def test_a_file_without_loss_is_taken_where_it_fits(tiny_codec: Codec) -> None:
     assert inspect(tiny_codec.encode(noisy, EncodeOptions(target_bytes=whole))).profile == "lossless"
 
 
+@pytest.mark.parametrize("asked", [{"target_bytes": 10**400}, {"target_bpp": 1e308}, {"target_psnr": 1e308}])
+def test_no_target_is_too_large_to_be_looked_at(tiny_codec: Codec, asked: dict[str, Any]) -> None:
+    array = picture(70, 50)
+    with pytest.raises(TargetError, match="out of reach"):
+        coded(tiny_codec, array, **asked)
+    if "target_psnr" not in asked:
+        assert inspect(tiny_codec.encode(array, EncodeOptions(**asked))).profile == "lossless"
+
+
 def test_metadata_and_a_plane_count(tiny_codec: Codec) -> None:
     array = picture(150, 170)
     plane = np.array([[20, 0, -20], [0, 0, 0], [0, 10, 0]], np.int8)
