@@ -19,6 +19,7 @@ from model.types import Pixels
 # Trials by the estimate; after them the interval is halved instead. A quality that has been reached by then will do:
 # in small files it does not rise everywhere, by some tenths of a decibel, and no position need have what is wanted.
 _GUIDED = 4
+_ENDLESS = 1 << 48  # bytes: larger than every file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,8 @@ class Goal:
 
 def most_bytes(target: Target, *, pixels: int) -> int:
     """The size that a file may have at most, for targets of sizes."""
-    return int(target.value) if target.name == "target_bytes" else math.floor(target.value * pixels / 8)
+    size = target.value if target.name == "target_bytes" else target.value * pixels / 8
+    return math.floor(min(size, _ENDLESS))
 
 
 class Search:

@@ -183,6 +183,6 @@ def _out_of_reach(
     lowest, highest = ends
     digits, unit = _WORDS[name]
     return TargetError(
-        f"{name} {wanted:g} is out of reach: files of this picture have {lowest:.{digits}f} to {highest:.{digits}f} "
+        f"{name} {wanted} is out of reach: files of this picture have {lowest:.{digits}f} to {highest:.{digits}f} "
         f"{unit}, from quality 1 to 100"
     )

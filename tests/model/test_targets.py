@@ -4,6 +4,7 @@ import functools
 import math
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.checkpoints import load_codec
+from model.cli import main
 from model.codec import Codec
 from model.container.format import QUALITY_STEPS, inspect
 from model.decoder import DecodeTile
 from model.encoder import EncodeTile
 from model.errors import ParameterError, TargetError
 from model.images.distortion import psnr, ssimulacra2
+from model.images.writing import write_image
 from model.options import TARGETS, EncodeOptions, Target
 from model.rate_control import Goal, Search
 from model.steps import Step, Work, run
@@ -134,6 +137,15 @@ def test_a_file_without_loss_is_taken_where_it_fits(tiny_codec: Codec) -> None:
     assert inspect(tiny_codec.encode(noisy, EncodeOptions(target_bytes=whole))).profile == "lossless"
 
 
+@pytest.mark.parametrize("asked", [{"target_bytes": 10**400}, {"target_bpp": 1e308}, {"target_psnr": 1e308}])
+def test_no_target_is_too_large_to_be_looked_at(tiny_codec: Codec, asked: dict[str, Any]) -> None:
+    array = picture(70, 50)
+    with pytest.raises(TargetError, match="out of reach"):
+        coded(tiny_codec, array, **asked)
+    if "target_psnr" not in asked:
+        assert inspect(tiny_codec.encode(array, EncodeOptions(**asked))).profile == "lossless"
+
+
 def test_metadata_and_a_plane_count(tiny_codec: Codec) -> None:
     array = picture(150, 170)
     plane = np.array([[20, 0, -20], [0, 0, 0], [0, 10, 0]], np.int8)
@@ -190,6 +202,34 @@ def test_without_its_package_ssimulacra2_names_the_extra(
     monkeypatch.setitem(sys.modules, "ssimulacra2", None)
     with pytest.raises(ParameterError, match=r"cwic\[ssimulacra2\]"):
         tiny_codec.encode(picture(40, 40), EncodeOptions(target_ssimulacra2=60))
+
+
+def test_the_command_line_reaches_a_target_or_says_why_not(
+    tiny_codec: Codec, tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    array = picture(150, 170)
+    source, out = tmp_path / "in.png", tmp_path / "out.cwic"
+    source.write_bytes(write_image(array, format="png"))
+    sizes = [len(tiny_codec.encode(array, EncodeOptions(quality=q, lossless=False))) for q in (1, 50)]
+    line = [
+        "compress",
+        str(source),
+        str(out),
+        "--model-dir",
+        str(tiny_dir),
+        "--device",
+        "cpu",
+        "--target-bytes",
+    ]
+    assert main([*line, f"{sizes[0] - 1}"]) == 1
+    assert f"out of reach: files of this picture have {sizes[0]} to" in capsys.readouterr().err
+    assert not out.exists()
+    assert main([*line, f"{sizes[1]}"]) == 0
+    assert 0.97 * sizes[1] <= len(out.read_bytes()) <= sizes[1]
+    facts = inspect(out.read_bytes())
+    said = capsys.readouterr().err
+    assert f"-> {facts.size} bytes" in said
+    assert f"{facts.bpp:.3f} bpp, quality {facts.quality:g}" in said
 
 
 @pytest.mark.parametrize("size", SIZES)

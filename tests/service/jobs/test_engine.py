@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from model.options import EncodeOptions
+from model.options import TARGET_WORK, EncodeOptions
 from model.protocol import DEFAULT_ENCODE_OPTIONS
 from model.steps import Work
 from model.types import Pixels
@@ -104,6 +104,17 @@ def test_a_full_queue_answers_429_with_retry_after_and_recovers(hold: Hold) -> N
             assert {each.result(PATIENCE).status_code for each in futures} == {200}
         assert metric(client, DEPTH) == 0
         assert client.post("/compress", content=png()).status_code == 200
+
+
+def test_a_target_takes_as_many_pixels_as_it_is_coded(hold: Hold) -> None:
+    with serving(FakeCodec(on_encode=hold)) as client, ThreadPoolExecutor(1) as pool:
+        future = pool.submit(client.post, "/compress", params={"target_bytes": 900}, content=png())
+        try:
+            wait_until(lambda: hold.seen == 1)
+            assert metric(client, "cwic_queue_pixels") == TARGET_WORK["target_bytes"] * 24 * 16
+        finally:
+            hold.release.set()
+        assert future.result(PATIENCE).is_success
 
 
 def test_a_full_queue_refuses_before_the_body_is_sent(hold: Hold) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from model.codec import Codec
 from model.errors import ParameterError
-from model.options import DecodeOptions, EncodeOptions
+from model.options import DecodeOptions, EncodeOptions, Target
 from model.types import Pixels
 from tests.training.training_fakes import JpegInABox, fail_to_load, noise, scene, write_png
 from training.__main__ import COMMANDS, main
@@ -23,6 +23,7 @@ from training.commands.benchmark import (
     prefix_table,
     speed_table,
     subject_of,
+    target_table,
     tile_table,
     time_all,
 )
@@ -31,6 +32,7 @@ from training.measure.compressai_reference import Hyperprior
 from training.measure.memory import MemoryUse, measure_memory, synthetic_photo
 from training.measure.metrics import psnr
 from training.measure.prefixes import measure_prefixes
+from training.measure.targets import measure_targets
 from training.measure.tiles import measure_tiles
 
 
@@ -116,9 +118,29 @@ def test_prefixes_are_measured_beside_files_of_their_size(tiny_codec: Codec) -> 
     assert f"at most {half.most:.2f} dB." in lines[-1]
 
 
-def test_tiles_and_prefixes_are_measured_one_at_a_time() -> None:
+def test_targets_are_measured_beside_files_of_the_quality_that_they_found(tiny_codec: Codec) -> None:
+    array = scene(140, 120)
+    file = tiny_codec.encode(array, EncodeOptions(quality=50, lossless=False))
+    rate, reached = 8 * len(file) / (140 * 120), psnr(array, tiny_codec.decode(file))
+    asked = (Target("target_bpp", rate), Target("target_psnr", reached), Target("target_psnr", 98))
+    ticks = itertools.cycle((0.0, 6.0, 6.0, 8.0))  # six seconds to a target, two to its quality
+    rate_use, psnr_use = measure_targets(tiny_codec, [array], targets=asked, clock=lambda: next(ticks))
+    for use in (rate_use, psnr_use):
+        assert (use.pictures, use.seconds, use.ratio, use.longest) == (1, 6, 3, 3)
+    assert 0.97 * rate <= rate * rate_use.farthest <= rate
+    assert rate_use.size == pytest.approx(rate_use.farthest * len(file))
+    assert psnr_use.psnr - reached == pytest.approx(psnr_use.farthest)
+    assert psnr_use.farthest >= 0
+    lines = target_table([rate_use, psnr_use]).splitlines()
+    assert lines[2].startswith(f"| {rate:g} bpp | 1 | {100 * rate_use.farthest:.1f} % |")
+    assert lines[3].startswith(f"| {reached:g} dB | 1 | +{psnr_use.farthest:.2f} dB |")
+    assert all(line.endswith("| 6000 ms | 3.0x | 3.0x |") for line in lines[2:])
+
+
+@pytest.mark.parametrize("both", [("--tiles", "--prefixes"), ("--prefixes", "--targets")])
+def test_tiles_prefixes_and_targets_are_measured_one_at_a_time(both: tuple[str, str]) -> None:
     with pytest.raises(SystemExit, match="2"):
-        main(["benchmark", "pictures", "--tiles", "--prefixes"])
+        main(["benchmark", "pictures", *both])
 
 
 def test_an_error_there_is_an_error_here() -> None:
