@@ -30,7 +30,7 @@ from model.errors import CheckpointNotFoundError
 from model.options import DEFAULT_QUALITY, MAP_SIZES, MAP_STYLES, DecodeOptions, EncodeOptions, MapOptions
 from model.protocol import PictureCodec
 from model.steps import run
-from model.types import FileInfo, Limits, Region
+from model.types import FileInfo, Limits, Pixels, Region, Roi
 
 # Parts of torch, numpy, Pillow and batches are imported where they are used: `cwic --help` and `inspect` are instant.
 
@@ -132,6 +132,19 @@ def _parser() -> argparse.ArgumentParser:
         help="EXIF and an sRGB profile of the picture (default: %(default)s)",
     )
     compress.add_argument("--lossless", action="store_true", help="keep the picture as it is")
+    compress.add_argument(
+        "--roi",
+        metavar="X,Y,W,H,WEIGHT",
+        type=Roi.of,
+        action="append",
+        help="a rectangle, in pixels of the upright picture, whose errors weigh 1/16 to 16 times as much as without "
+        "it; may be given several times, and a later one covers those before it",
+    )
+    compress.add_argument(
+        "--roi-mask",
+        metavar="FILE",
+        help="the same as a grey picture of the same size: 128 is a weight of 1, and 32 more double it",
+    )
     _add_codec(compress)
 
     decompress = commands.add_parser("decompress", help="a .cwic file to a picture")
@@ -229,7 +242,11 @@ def _options(args: argparse.Namespace) -> EncodeOptions | DecodeOptions:
 def _encode_options(args: argparse.Namespace) -> EncodeOptions:
     if args.command == "importance-map":
         return EncodeOptions(quality=args.quality, tune=args.tune)
-    return EncodeOptions(quality=args.quality, tune=args.tune, lossless=args.lossless or None)
+    if args.roi and args.roi_mask is not None:
+        raise UsageError("--roi or --roi-mask: rectangles or a mask, not both")
+    if args.lossless and args.roi_mask is not None:
+        raise UsageError("--roi-mask is not for --lossless, which keeps all of the picture")
+    return EncodeOptions(quality=args.quality, tune=args.tune, roi=args.roi, lossless=args.lossless or None)
 
 
 def _decode_options(args: argparse.Namespace) -> DecodeOptions:
@@ -246,6 +263,8 @@ def _compress(args: argparse.Namespace, checkpoints: Checkpoints | None) -> Outc
     picture = read_image(data, limits=_limits(args))
     metadata, dropped = read_metadata(data, keep=args.metadata == "keep", limits=_limits(args))
     options = dataclasses.replace(options, metadata=metadata)
+    if args.roi_mask is not None:
+        options = dataclasses.replace(options, roi=_mask(args))
     codec = _load(args, checkpoints)
     file = codec.encode(picture.array, options)
     write(args.output, file)
@@ -257,6 +276,14 @@ def _compress(args: argparse.Namespace, checkpoints: Checkpoints | None) -> Outc
         *([f"model {codec.info.name}"] if info.model_id else []),
     ]
     return Outcome(text=", ".join(words), notes=(*picture.notes, *dropped))
+
+
+def _mask(args: argparse.Namespace) -> Pixels:
+    from model.images.masks import read_mask
+
+    if args.roi_mask == args.input == "-":
+        raise UsageError("IN and --roi-mask are both `-`; one of them must be a file")
+    return read_mask(read(args.roi_mask), limits=_limits(args))
 
 
 def _rate(info: FileInfo) -> list[str]:

@@ -13,6 +13,7 @@ from model.encoder import TileEncoder, encode_picture
 from model.entropy.range_coder import Sink
 from model.entropy.tables import SymbolTables
 from model.errors import ParameterError, TruncatedFileError
+from model.interest import with_plane
 from model.loaded import LoadedModel
 from model.options import DecodeOptions, EncodeOptions
 from model.protocol import DEFAULT_DECODE_OPTIONS, DEFAULT_ENCODE_OPTIONS, PictureCodec
@@ -53,9 +54,12 @@ class Codec(PictureCodec):
         return self._model.symbols.map_tables, self._model.symbols.code_tables
 
     def encoding(self, array: Pixels, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS) -> Work[bytes]:
-        """See `PictureCodec.encode`; an array that will not do is refused at once, options when the work begins."""
+        """See `PictureCodec.encode`; an array and regions of interest that will not do are refused at once.
+
+        Other options are when the work begins.
+        """
         self._check_picture(array)
-        return encode_picture(self._model, array, options)
+        return encode_picture(self._model, array, self._planned(array, options))
 
     def read(self, data: bytes, *, allow_truncated: bool = False) -> Container:
         """See `PictureCodec.read`."""
@@ -74,7 +78,8 @@ class Codec(PictureCodec):
         if isinstance(source, np.ndarray):
             self._check_picture(source)
             height, width = source.shape[:2]
-            tiles: TileEncoder | TileDecoder = TileEncoder(self._model, source, options)
+            planned = self._planned(source, options)
+            tiles: TileEncoder | TileDecoder = TileEncoder(self._model, source, planned)
         else:
             permitted = DecodeOptions(allow_truncated=isinstance(source, Container))
             file = self._read(source, permitted)
@@ -102,7 +107,12 @@ class Codec(PictureCodec):
     def write_to(self, sink: Callable[[], Sink], array: Pixels, options: EncodeOptions) -> None:
         """Code a picture into sinks of the caller's instead of a file; for calibration."""
         self._check_picture(array)
-        run(results_of(TileEncoder(self._model, array, options, sink=sink).encoding))
+        planned = self._planned(array, options)
+        run(results_of(TileEncoder(self._model, array, planned, sink=sink).encoding))
+
+    def _planned(self, array: Pixels, options: EncodeOptions) -> EncodeOptions:
+        height, width = array.shape[:2]
+        return with_plane(options, self.config, height=height, width=width)
 
     def _map_of(self, tiles: TileEncoder | TileDecoder, height: int, width: int) -> Work[Pixels]:
         out = np.empty((height, width), np.uint8)

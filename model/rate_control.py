@@ -28,6 +28,7 @@ class Target:
 
 def resolve_target(options: EncodeOptions, config: CodecConfig, *, height: int, width: int) -> Target:
     """The target of a picture's encoding; raises ParameterError for what this checkpoint does not have."""
+    assert options.roi is None, "regions of interest that are no plane yet: see model.interest"
     if not isinstance(config, CwicConfig):
         chosen = (options.quality, options.tune, options.plane)
         if any(each is not None for each in chosen):

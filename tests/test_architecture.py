@@ -17,13 +17,13 @@ PACKAGES = {"model": {"model"}, "service": {"model", "service"}, "training": {"m
 # In each folder its modules and folders; each may import only those before it. A new one gets its place here.
 ORDER = {
     "model": (
-        "errors", "types", "cpus", "tiling", "config", "container", "options", "steps", "protocol", "images",
-        "entropy", "context", "profiles", "loaded", "rate_control", "encoder", "decoder", "codec", "checkpoints",
+        "errors", "types", "cpus", "tiling", "config", "container", "options", "interest", "steps", "protocol",
+        "images", "entropy", "context", "profiles", "loaded", "rate_control", "encoder", "decoder", "codec", "checkpoints",
         "command_line", "cli",
     ),
     "model.command_line": ("files", "codecs", "outcomes", "batch"),
     "model.container": ("lossless", "reader", "header", "directory", "format"),
-    "model.images": ("tiff", "boxes", "colour", "files", "metadata", "writing", "maps"),
+    "model.images": ("tiff", "boxes", "colour", "files", "masks", "metadata", "writing", "maps"),
     "model.entropy": ("tables", "range_coder", "symbols", "fit"),
     "model.context": (
         "passes", "network", "rates", "integer", "conditions", "offsets", "quantise", "coder",
