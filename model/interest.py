@@ -4,9 +4,9 @@ A weight multiplies lambda, the weight of the squared error against the rate. Th
 equal ratios, so that a weight is an offset on it, whatever the quality is: whoever searches for the quality of a size
 moves all places together, as far as the axis reaches.
 
-Regions are told by pixels and planes by cells of 64 x 64 of them. A cell has the largest weight of its pixels, so that
-none is coded worse than was asked for it. Two rectangles, the second within the first, with a mark for every 32 pixels,
-in octaves of weight:
+Regions are told by pixels and planes by cells of 64 x 64 of them. A cell has the largest weight of its pixels, so
+that none is coded worse than was asked for it. For two rectangles, the second of which covers the lower right of the
+first, with a number for every 32 pixels, in octaves of weight:
 
     0 0 | 0 0 | 0 0
     0 2 | 2 2 | 2 0              2 | 2 | 2

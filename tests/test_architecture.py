@@ -18,8 +18,8 @@ PACKAGES = {"model": {"model"}, "service": {"model", "service"}, "training": {"m
 ORDER = {
     "model": (
         "errors", "types", "cpus", "tiling", "config", "container", "options", "interest", "steps", "protocol",
-        "images", "entropy", "context", "profiles", "loaded", "rate_control", "encoder", "decoder", "codec", "checkpoints",
-        "command_line", "cli",
+        "images", "entropy", "context", "profiles", "loaded", "rate_control", "encoder", "decoder", "codec",
+        "checkpoints", "command_line", "cli",
     ),
     "model.command_line": ("files", "codecs", "outcomes", "batch"),
     "model.container": ("lossless", "reader", "header", "directory", "format"),
@@ -52,7 +52,7 @@ ORDER = {
     "training.data": ("pictures", "pool", "synthetic"),
     "training.measure": (
         "metrics", "bd_rate", "pillow_codecs", "compressai_reference", "sheet", "memory", "tiles", "prefixes",
-        "files", "curves", "report", "plot",
+        "regions", "files", "curves", "report", "plot",
     ),
     "training.recipes": ("base", "klt", "transform_start", "visual", "cwic", "cvpr2018"),
     "training.run": ("calibrate", "validation", "muon", "optimisers", "precision", "state", "trainer"),
