@@ -40,8 +40,8 @@ async def perform(
         request: its body has not been read yet.
         op: name of the operation, for the metrics.
         prepare: makes the operation of the body; looks at headers only. What it raises is raised here.
-        prepare_masked: makes it of the mask of regions of interest and the body, where a mask comes too; without this,
-            none may.
+        prepare_masked: makes it of the mask of regions of interest and the body, where a mask comes too; without
+            this, none may.
 
     Raises ProblemError, JobError, CwicError.
     """
