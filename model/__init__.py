@@ -18,6 +18,7 @@ Words, as this package uses them:
     roi             a region of interest: pixels whose errors weigh more or less; together they make a quality plane
     tune            what a file is made to be good at, squared error or looks; it conditions them likewise
     group, pass     channels that are coded together; positions of a group that are coded at once
+    Haar level      through which the first group is coded: averages of 2 x 2 latents, then their details
     tile            pixels, 1024 x 1024 by default, that are coded on their own
     margin          the pixels or codes around a tile that its transforms see besides its own
 

@@ -13,10 +13,10 @@ from model.encoder import TileEncoder, encode_picture
 from model.entropy.range_coder import Sink
 from model.entropy.tables import SymbolTables
 from model.errors import ParameterError, TruncatedFileError
-from model.interest import with_plane
 from model.loaded import LoadedModel
 from model.options import DecodeOptions, EncodeOptions
 from model.protocol import DEFAULT_DECODE_OPTIONS, DEFAULT_ENCODE_OPTIONS, PictureCodec
+from model.rate_control import with_plane
 from model.steps import Work, results_of, run
 from model.types import Limits, ModelInfo, Pixels
 
@@ -59,7 +59,7 @@ class Codec(PictureCodec):
         Other options are when the work begins.
         """
         self._check_picture(array)
-        return encode_picture(self._model, array, self._planned(array, options))
+        return encode_picture(self._model, array, with_plane(options, self.config, array))
 
     def read(self, data: bytes, *, allow_truncated: bool = False) -> Container:
         """See `PictureCodec.read`."""
@@ -78,8 +78,8 @@ class Codec(PictureCodec):
         if isinstance(source, np.ndarray):
             self._check_picture(source)
             height, width = source.shape[:2]
-            planned = self._planned(source, options)
-            tiles: TileEncoder | TileDecoder = TileEncoder(self._model, source, planned)
+            own = with_plane(options, self.config, source)
+            tiles: TileEncoder | TileDecoder = TileEncoder(self._model, source, own)
         else:
             permitted = DecodeOptions(allow_truncated=isinstance(source, Container))
             file = self._read(source, permitted)
@@ -107,12 +107,8 @@ class Codec(PictureCodec):
     def write_to(self, sink: Callable[[], Sink], array: Pixels, options: EncodeOptions) -> None:
         """Code a picture into sinks of the caller's instead of a file; for calibration."""
         self._check_picture(array)
-        planned = self._planned(array, options)
-        run(results_of(TileEncoder(self._model, array, planned, sink=sink).encoding))
-
-    def _planned(self, array: Pixels, options: EncodeOptions) -> EncodeOptions:
-        height, width = array.shape[:2]
-        return with_plane(options, self.config, height=height, width=width)
+        own = with_plane(options, self.config, array)
+        run(results_of(TileEncoder(self._model, array, own, sink=sink).encoding))
 
     def _map_of(self, tiles: TileEncoder | TileDecoder, height: int, width: int) -> Work[Pixels]:
         out = np.empty((height, width), np.uint8)

@@ -32,6 +32,7 @@ class CodecConfig:
     map_stride: ClassVar[int]  # pixels between two levels of the map; pictures are padded to a multiple of it
     fixed_rate: ClassVar[bool]  # one rate for each checkpoint: there is no quality to choose
     conditions: ClassVar[int]  # planes beside the map that condition the context models
+    haar: ClassVar[bool]  # the first channel group, which every level keeps, is coded through a Haar level
 
     channels: int
     groups: tuple[int, ...]
@@ -54,6 +55,10 @@ class CodecConfig:
             raise CheckpointFormatError(
                 f"levels keep {kept} of {self.channels} channels (at most {MAX_CHANNELS}): not rising, or too many"
             )
+        if self.haar and kept[0] < self.groups[0]:
+            raise CheckpointFormatError(
+                f"the lowest level keeps {kept[0]} of the first {self.groups[0]} channels"
+            )
 
     def _sizes(self) -> tuple[int, ...]:
         return self.channels, self.context_width, self.map_width, *self.groups
@@ -65,7 +70,10 @@ class CodecConfig:
 
     @property
     def passes(self) -> tuple[int, ...]:
-        """In how many passes each group is coded: 5 from coarse to fine, 2 as a checkerboard, or 1."""
+        """In how many passes each group is coded: 5 from coarse to fine, 2 as a checkerboard, or 1.
+
+        Of a first group that is coded through a Haar level its averages; the details take a checkerboard.
+        """
         return (5, *(2 for _ in self.groups[1:]))
 
     @property
@@ -142,6 +150,7 @@ class CwicConfig(CodecConfig):
     map_stride: ClassVar[int] = 16
     fixed_rate: ClassVar[bool] = False
     conditions: ClassVar[int] = 2  # quality, tune
+    haar: ClassVar[bool] = True
 
     channels: int = 192
     kept: tuple[int, ...] = (4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 128, 192)
@@ -196,6 +205,7 @@ class Cvpr2018Config(CodecConfig):
     map_stride: ClassVar[int] = BLOCK
     fixed_rate: ClassVar[bool] = True
     conditions: ClassVar[int] = 1  # always zero: there is one quality
+    haar: ClassVar[bool] = False
 
     channels: int = 64
     levels: int = 16

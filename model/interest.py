@@ -17,15 +17,14 @@ first, with a number for every 32 pixels, in octaves of weight:
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.config import CodecConfig, CwicConfig
+from model.config import CwicConfig
 from model.errors import ParameterError
-from model.options import PLANE_CELL, PLANE_STEPS, EncodeOptions, box_inside
+from model.options import PLANE_CELL, PLANE_STEPS, Offsets, box_inside
 from model.tiling import Box
 from model.types import Pixels, Roi
 
@@ -36,25 +35,17 @@ Starts = NDArray[np.intp]
 Number = TypeVar("Number", np.uint8, np.float64)
 
 
-def with_plane(options: EncodeOptions, config: CodecConfig, *, height: int, width: int) -> EncodeOptions:
-    """Options in which a plane says what regions of interest said; the same ones where there are none.
+def interest_offsets(roi: Sequence[Roi] | Pixels, config: CwicConfig, *, height: int, width: int) -> Offsets:
+    """The quality plane of regions of interest in a picture of that size.
 
     Raises:
-        ParameterError: a rectangle that is empty or not inside the picture, a mask of another size, or a checkpoint
-            of one rate.
+        ParameterError: a rectangle that is empty or not inside the picture, or a mask of another size.
     """
-    if options.roi is None:
-        return options
-    if not isinstance(config, CwicConfig):
-        raise ParameterError(
-            f"profile {config.profile} has one rate: there are no regions of interest to choose"
-        )
     bounds = Box(0, 0, width, height)
-    roi = options.roi
     octaves = _of_mask(roi, bounds) if isinstance(roi, np.ndarray) else _of_rectangles(roi, bounds)
     steps = octaves * (PLANE_STEPS / math.log2(config.lambda_max / config.lambda_min))
-    plane = steps.round().clip(-PLANE_STEPS, PLANE_STEPS).astype(np.int8)
-    return replace(options, roi=None, plane=plane)
+    offsets: Offsets = steps.round().clip(-PLANE_STEPS, PLANE_STEPS).astype(np.int8)
+    return offsets
 
 
 def _of_mask(mask: Pixels, bounds: Box) -> Octaves:

@@ -33,8 +33,9 @@ class EncodeOptions:
         quality: 1 to 100; None means DEFAULT_QUALITY, or nothing where the checkpoint has one rate.
         tune: what the file is made to be good at; None means the checkpoint's first.
         plane: offsets from the quality, int8 [ceil(H / 64), ceil(W / 64)], in steps of 1 / 64 of the quality axis
-            (one step is about 11 % of the weight of errors); None where the quality is the same everywhere.
-        roi: regions of interest instead of a plane; see `model.interest`. At most 64 rectangles of weights from
+            (one step is about 11 % of the weight of errors); None: the quality is the same everywhere, but follows
+            the content where the tune is `visual`.
+        roi: regions of interest, which are added to that; see `model.interest`. At most 64 rectangles of weights from
             1 / 16 to 16, of which a later one covers those before it; or a mask, uint8 [H, W], where 128 is a
             weight of 1 and 32 more double it. None, and no rectangles, where all is of equal interest.
         lossless: True keeps the picture as it is and goes with none of the above; None does so where that is

@@ -1,14 +1,17 @@
 """From what a user asks of an encoding to what the codec is told."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from model.config import TUNES, CodecConfig, CwicConfig
 from model.container.format import QUALITY_STEPS
+from model.content_plane import content_offsets
 from model.entropy.tables import Ints
 from model.errors import ParameterError
+from model.interest import interest_offsets
 from model.options import DEFAULT_QUALITY, PLANE_CELL, PLANE_STEPS, EncodeOptions, Offsets
+from model.types import Pixels
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -26,9 +29,33 @@ class Target:
     offsets: Offsets | None = None
 
 
+def with_plane(options: EncodeOptions, config: CodecConfig, array: Pixels) -> EncodeOptions:
+    """Options whose plane says what the regions of interest of a picture and, for the tune `visual`, its content say.
+
+    The same options where that is nothing, or where a plane is given.
+
+    Raises:
+        ParameterError: see `interest_offsets`; or a checkpoint of one rate, which has no regions of interest.
+    """
+    if not isinstance(config, CwicConfig):
+        if options.roi is not None:
+            raise ParameterError(f"profile {config.profile} has one rate: there are no regions of interest")
+        return options
+    follows_content = (options.tune or config.tunes[0]) == "visual"
+    if options.lossless or options.plane is not None or not (follows_content or options.roi is not None):
+        return options
+    height, width = array.shape[:2]
+    offsets = np.zeros((-(-height // PLANE_CELL), -(-width // PLANE_CELL)), np.int16)
+    if options.roi is not None:
+        offsets += interest_offsets(options.roi, config, height=height, width=width)
+    if follows_content:
+        offsets += content_offsets(array)
+    return replace(options, roi=None, plane=offsets.clip(-PLANE_STEPS, PLANE_STEPS).astype(np.int8))
+
+
 def resolve_target(options: EncodeOptions, config: CodecConfig, *, height: int, width: int) -> Target:
     """The target of a picture's encoding; raises ParameterError for what this checkpoint does not have."""
-    assert options.roi is None, "regions of interest that are no plane yet: see model.interest"
+    assert options.roi is None, "regions of interest that are no plane yet: see with_plane"
     if not isinstance(config, CwicConfig):
         chosen = (options.quality, options.tune, options.plane)
         if any(each is not None for each in chosen):

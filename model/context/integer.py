@@ -12,11 +12,13 @@ taps pick out of a padded plane: gathers and matrix products, no convolution alg
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from model.config import LEVEL_SCALE
 from model.context.network import COARSE, COARSE_LIMIT
 from model.context.passes import REACH, GroupSpec, Tap, seen_taps
 from model.entropy.tables import FRACTIONS, SCALE_ZERO, SCALES, SCALES_PER_UNIT
@@ -71,10 +73,10 @@ def padded_rows(positions: Tensor, height: int, width: int) -> Tensor:
 class ExactLinear:
     """A matrix product of integers, exact whatever the order of summation."""
 
-    def __init__(self, weight: Tensor, *, largest: int, device: torch.device) -> None:
-        """Take integer weights [K, N] and the largest magnitude of an activation."""
+    def __init__(self, weight: Tensor, *, largest: Tensor, device: torch.device) -> None:
+        """Take integer weights [K, N] and the largest magnitudes of the activations, [K]."""
         self._weight = weight.to(device).double()
-        self._digits = _split(self._weight, largest) if device.type == "cpu" else None
+        self._digits = _split(self._weight, largest.double()) if device.type == "cpu" else None
 
     def add_to(self, sums: Tensor, x: Tensor) -> Tensor:
         """Add the product of integer activations, float32 [M, K], to sums, float64 [M, N], in place."""
@@ -94,7 +96,7 @@ def _float32_is_exact() -> bool:
         return False
 
 
-def _split(weight: Tensor, largest: int) -> tuple[int, list[Tensor]] | None:
+def _split(weight: Tensor, largest: Tensor) -> tuple[int, list[Tensor]] | None:
     """Weights as float32 digits and their base, so that no sum leaves what float32 holds exactly; else None."""
     for count in range(1, _MAX_DIGITS + (len(weight) >= _LONG)):
         base = 1 << -(-16 // count)
@@ -102,9 +104,52 @@ def _split(weight: Tensor, largest: int) -> tuple[int, list[Tensor]] | None:
         for _ in range(count - 1):
             low = torch.remainder(digits[-1] + base // 2, base) - base // 2
             digits[-1:] = [low, (digits[-1] - low) / base]
-        if max(float(digit.abs().sum(0).max()) for digit in digits) * largest < FLOAT32_EXACT:
+        if all(bool((largest @ digit.abs() < FLOAT32_EXACT).all()) for digit in digits):
             return base, [digit.float() for digit in digits]
     return None
+
+
+class FirstProducts(NamedTuple):
+    """The first layer's products: each its weights [taps * in, width], and its inputs' largest magnitudes.
+
+    Attributes:
+        conditioning: on the conditioning planes.
+        previous: on the features of each group before.
+        local: on the features of the group's own earlier passes.
+    """
+
+    conditioning: tuple[Tensor, Tensor]
+    previous: Sequence[tuple[Tensor, Tensor]]
+    local: tuple[Tensor, Tensor]
+
+
+def first_products(spec: GroupSpec, weights: Mapping[str, Tensor]) -> FirstProducts:
+    """From kernels [width, in, rows, columns]; rows of a product lie as `Plane.gather` lays out its columns."""
+    conditioning, previous, local = (
+        weights[f"{name}.weight"].permute(2, 3, 1, 0) for name in ("conditioning", "previous", "local")
+    )
+    level_max = max(ACTIVATION_ONE, spec.largest_level * ACTIVATION_ONE // LEVEL_SCALE)
+    # Features are coarse codes, then saturated ones.
+    feature_max = torch.tensor([[COARSE_LIMIT], [ACTIVATION_ONE]])
+
+    def on_features(kernel: Tensor) -> tuple[Tensor, Tensor]:
+        """Of [rows, columns, 2, channels, width]."""
+        largest = feature_max.expand(*kernel.shape[:-1])
+        return kernel.reshape(-1, spec.width), largest.flatten()
+
+    near, before = previous.shape[0], sum(spec.previous)
+    by_group = torch.split(previous.reshape(near, near, 2, before, spec.width), list(spec.previous), 3)
+    matrix = conditioning.reshape(-1, spec.width)
+    return FirstProducts(
+        conditioning=(matrix, torch.full((len(matrix),), level_max)),
+        previous=[on_features(kernel) for kernel in by_group],
+        local=on_features(local.reshape(*local.shape[:2], 2, spec.size, -1)),
+    )
+
+
+def near_taps(spec: GroupSpec) -> tuple[Tap, ...]:
+    """Within which a group sees those before."""
+    return ALL_TAPS if spec.refines else NEAR_TAPS
 
 
 class IntegerGroup:
@@ -115,19 +160,16 @@ class IntegerGroup:
         spec: GroupSpec,
         weights: Mapping[str, Tensor],
         *,
-        largest: int,
         largest_code: int,
         device: torch.device,
     ) -> None:
-        """Take the integers of `model.profiles.export.quantise_group` and what its inputs are bounded by.
-
-        `largest` is the largest magnitude of an activation, `largest_code` that of a code in 1 / FRACTIONS.
-        """
+        """Take the integers of `model.profiles.export.quantise_group`, and the largest code in 1 / FRACTIONS."""
         self.spec = spec
-        size, width = spec.size, spec.width
-        weights = {**_absent_layers(spec), **weights}
+        size = spec.size
+        weights = {**absent_layers(spec), **weights}
         self._rescale = {
-            name: 2.0 ** -int(weights[f"{name}.exponent"]) for name in ("first", "linear", "hidden", "out")
+            name: 2.0 ** -weights[f"{name}.exponent"].to(device).double()
+            for name in ("first", "linear", "hidden", "out")
         }
         bias = {name: t.to(device).double() for name, t in weights.items() if name.endswith(".bias")}
         self._first_bias = bias["conditioning.bias"] + bias["previous.bias"]
@@ -135,22 +177,29 @@ class IntegerGroup:
             bias[f"{name}.bias"] for name in ("local", "hidden", "out")
         )
 
-        def linear(weight: Tensor, largest: int = largest) -> ExactLinear:
-            return ExactLinear(weight.reshape(-1, weight.shape[-1]), largest=largest, device=device)
+        def linear(weight: Tensor, largest: Tensor) -> ExactLinear:
+            matrix = weight.reshape(-1, weight.shape[-1])
+            return ExactLinear(matrix, largest=largest.expand(len(matrix)), device=device)
 
-        self._hidden = linear(weights["hidden.weight"].T, HIDDEN_MAX)
-        self._out = linear(weights["out.weight"].T, HIDDEN_MAX)
-        # [out, in, rows, columns] -> [taps, in, out]: the order in which Plane.gather lays out its columns
-        self._conditioning = linear(weights["conditioning.weight"].permute(2, 3, 1, 0))
-        previous = weights["previous.weight"].permute(2, 3, 1, 0).reshape(9, 2, -1, width)
-        self._previous = [linear(part) for part in torch.split(previous, list(spec.previous), 2)]
-        local = weights["local.weight"].permute(2, 3, 1, 0).reshape(len(ALL_TAPS), 2 * size, width)
+        hidden_max, code_max, inside_max = map(torch.tensor, (HIDDEN_MAX, largest_code, FRACTIONS))
+        self._hidden = linear(weights["hidden.weight"].T, hidden_max)
+        self._out = linear(weights["out.weight"].T, hidden_max)
+        first = first_products(spec, weights)
+        self._conditioning = linear(*first.conditioning)
+        self._near = near_taps(spec)
+        self._previous = [linear(*product) for product in first.previous]
+        self._along = []
+        if spec.refines:
+            *along, inside = torch.split(weights["along.weight"].permute(2, 3, 1, 0), [*spec.previous, 1], 2)
+            self._along = [*(linear(part, code_max) for part in along), linear(inside, inside_max)]
         mean = weights["linear.weight"].permute(2, 3, 1, 0).reshape(len(ALL_TAPS), size + 1, size)
         self._taps = [seen_taps(spec.pattern, step) for step in range(spec.passes)]
         rows = [[ALL_TAPS.index(tap) for tap in taps] for taps in self._taps]
-        self._local = [linear(local[r]) for r in rows]
-        self._mean = [linear(mean[r, :size], largest_code) for r in rows]
-        self._mean_inside = [linear(mean[r, size], FRACTIONS) for r in rows]
+        local, local_max = first.local
+        by_tap, max_by_tap = local.view(len(ALL_TAPS), 2 * size, -1), local_max.view(len(ALL_TAPS), -1)
+        self._local = [linear(by_tap[r], max_by_tap[r].flatten()) for r in rows]
+        self._mean = [linear(mean[r, :size], code_max) for r in rows]
+        self._mean_inside = [linear(mean[r, size], inside_max) for r in rows]
 
     def predict(
         self,
@@ -158,7 +207,7 @@ class IntegerGroup:
         centres: Tensor,
         *,
         conditions: Plane,
-        previous: Sequence[Plane],
+        previous: Sequence["CodePlanes"],
         local: "CodePlanes",
         inside: Plane,
     ) -> tuple[Tensor, Tensor]:
@@ -168,7 +217,7 @@ class IntegerGroup:
             step: pass that the positions belong to.
             centres: their rows in the planes, int64 [N], one at least.
             conditions: conditioning planes.
-            previous: features of the earlier groups.
+            previous: the earlier groups' codes.
             local: this group's codes, zero where not coded yet.
             inside: `inside_plane` of the grid.
         """
@@ -183,23 +232,26 @@ class IntegerGroup:
         step: int,
         centres: Tensor,
         conditions: Plane,
-        previous: Sequence[Plane],
+        previous: Sequence["CodePlanes"],
         local: "CodePlanes",
         inside: Plane,
     ) -> tuple[Tensor, Tensor]:
         count, size, taps = len(centres), self.spec.size, self._taps[step]
         sums = self._first_bias.repeat(count, 1)
         self._conditioning.add_to(sums, conditions.gather(centres, ALL_TAPS).flatten(1))
-        for plane, product in zip(previous, self._previous, strict=True):
-            product.add_to(sums, plane.gather(centres, NEAR_TAPS).flatten(1))
+        for planes, product in zip(previous, self._previous, strict=True):
+            product.add_to(sums, planes.features.gather(centres, self._near).flatten(1))
         mean = torch.zeros(count, size, dtype=torch.float64, device=centres.device)
+        if self._along:
+            for plane, product in zip([*(p.codes for p in previous), inside], self._along, strict=True):
+                product.add_to(mean, plane.gather(centres, ALL_TAPS).flatten(1))
         if taps:
             self._local[step].add_to(
                 sums.add_(self._local_bias), local.features.gather(centres, taps).flatten(1)
             )
             self._mean[step].add_to(mean, local.codes.gather(centres, taps).flatten(1))
-            self._mean_inside[step].add_to(mean, inside.gather(centres, taps).flatten(1) * FRACTIONS)
-            mean.mul_(self._rescale["linear"])
+            self._mean_inside[step].add_to(mean, inside.gather(centres, taps).flatten(1))
+        mean.mul_(self._rescale["linear"])
         hidden = self._hidden.add_to(self._hidden_bias.repeat(count, 1), self._activate(sums, "first"))
         out = self._out.add_to(self._out_bias.repeat(count, 1), self._activate(hidden, "hidden"))
         offset, log_scale = torch.split(out.mul_(self._rescale["out"]), size, 1)
@@ -219,23 +271,29 @@ class CodePlanes:
     Attributes:
         codes: in 1 / FRACTIONS, [B * (h + 2 R) * (w + 2 R), C].
         features: as hidden layers see them, coarse and saturated, of twice as many channels.
+        gain: of the group's spec.
     """
 
     codes: Plane
     features: Plane
+    gain: int = 1
 
     @classmethod
-    def empty(cls, shape: tuple[int, int, int], channels: int, *, device: torch.device) -> "CodePlanes":
+    def empty(
+        cls, shape: tuple[int, int, int], channels: int, *, device: torch.device, gain: int = 1
+    ) -> "CodePlanes":
         """For batch, rows and columns."""
         batch, height, width = shape
-        return cls(
-            *(Plane.of(torch.zeros(batch, n, height, width, device=device)) for n in (channels, 2 * channels))
+        codes, features = (
+            Plane.of(torch.zeros(batch, n, height, width, device=device)) for n in (channels, 2 * channels)
         )
+        return cls(codes, features, gain)
 
     def put(self, rows: Tensor, codes: Tensor, saturation: Tensor) -> None:
         """Enter codes [N, C] at some rows; `saturation` is the checkpoint's table of tanh, int16 [2 L + 1]."""
         self.codes.rows[rows] = codes.float()
-        coarse = (codes * COARSE + FRACTIONS // 2).div(FRACTIONS, rounding_mode="floor")
+        step = FRACTIONS * self.gain
+        coarse = (codes * COARSE + step // 2).div(step, rounding_mode="floor")
         limit = len(saturation) // 2
         saturated = saturation[codes.clamp(-limit, limit) + limit]
         self.features.rows[rows] = torch.cat(
@@ -243,11 +301,12 @@ class CodePlanes:
         ).float()
 
 
-def _absent_layers(spec: GroupSpec) -> dict[str, Tensor]:
+def absent_layers(spec: GroupSpec) -> dict[str, Tensor]:
     """Zeros for the layers that only some groups have: on earlier groups, and on earlier passes."""
     size, width = spec.size, spec.width
+    near = 2 * (REACH if spec.refines else 1) + 1
     return {
-        "previous.weight": torch.zeros(width, 2 * sum(spec.previous), 3, 3),
+        "previous.weight": torch.zeros(width, 2 * sum(spec.previous), near, near),
         "previous.bias": torch.zeros(width),
         "local.weight": torch.zeros(width, 2 * size, 5, 5),
         "local.bias": torch.zeros(width),
@@ -257,5 +316,5 @@ def _absent_layers(spec: GroupSpec) -> dict[str, Tensor]:
 
 
 def inside_plane(batch: int, height: int, width: int, *, device: torch.device) -> Plane:
-    """Ones inside the grid."""
-    return Plane.of(torch.ones(batch, 1, height, width, device=device))
+    """One, in 1 / FRACTIONS, inside the grid."""
+    return Plane.of(torch.full((batch, 1, height, width), FRACTIONS, device=device))

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import MappingProxyType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from model.config import CodecConfig
+from model.context.haar import DETAILS, FACTOR
 
 REACH = 2  # the 5x5 neighbourhood of a code
 Pattern = tuple[tuple[int, ...], ...]
@@ -26,20 +28,31 @@ class GroupSpec:
     """Which channels are coded together, and how.
 
     Attributes:
+        name: of the group's weights in a checkpoint.
         start: first channel.
         size: number of channels.
         previous: sizes of the groups on the same grid that are coded before.
         conditions: number of conditioning planes.
+        largest_level: that the planes tell, from the centre of the levels.
         width: hidden width.
         pattern: pass of each position of a 4x4 tile.
+        gain: how many times as large as codes its values are.
+        previous_gain: the same of the groups before.
+        refines: whether it refines the groups before: then they predict its means linearly too, and are seen
+            within REACH instead of one place around.
     """
 
+    name: str
     start: int
     size: int
     previous: tuple[int, ...]
     conditions: int
+    largest_level: int
     width: int
     pattern: Pattern
+    gain: int = 1
+    previous_gain: int = 1
+    refines: bool = False
 
     @property
     def passes(self) -> int:
@@ -52,31 +65,69 @@ def passes_of(pattern: Pattern) -> int:
     return max(map(max, pattern)) + 1
 
 
-def group_specs(config: CodecConfig) -> tuple[GroupSpec, tuple[GroupSpec, ...]]:
-    """The importance map's group and the codes' groups, which see the map beside the other conditions."""
-    starts = [sum(config.groups[:k]) for k in range(len(config.groups))]
-    codes = tuple(
-        GroupSpec(
-            start=start,
+class Specs(NamedTuple):
+    """All groups of a codec.
+
+    Attributes:
+        map: the importance map's.
+        haar: averages and details of the first channel group, where it is coded through a Haar level.
+        codes: the other channel groups, by their number.
+    """
+
+    map: GroupSpec
+    haar: tuple[GroupSpec, GroupSpec] | None
+    codes: Mapping[int, GroupSpec]
+
+    def named(self) -> dict[str, GroupSpec]:
+        """In the order of coding."""
+        return {spec.name: spec for spec in (self.map, *(self.haar or ()), *self.codes.values())}
+
+
+def specs_of(config: CodecConfig) -> Specs:
+    """The groups of a codec; those of codes see the map beside the other conditions."""
+    first, passes = config.groups[0], config.passes
+    of_codes = partial(
+        GroupSpec,
+        conditions=1 + config.conditions,
+        largest_level=max(
+            config.level_centre - config.lowest_level, config.highest_level - config.level_centre
+        ),
+        width=config.context_width,
+    )
+    averages = of_codes(
+        name="averages", start=0, size=first, previous=(), pattern=PATTERNS[passes[0]], gain=FACTOR
+    )
+    details = of_codes(
+        name="details",
+        start=0,
+        size=DETAILS * first,
+        previous=(first,),
+        pattern=CHECKERBOARD,
+        previous_gain=FACTOR,
+        refines=True,
+    )
+    codes = {
+        k: of_codes(
+            name=f"codes.{k}",
+            start=sum(config.groups[:k]),
             size=size,
             previous=config.groups[:k],
-            conditions=1 + config.conditions,
-            width=config.context_width,
-            pattern=PATTERNS[passes],
+            pattern=PATTERNS[passes[k]],
         )
-        for k, (start, size, passes) in enumerate(zip(starts, config.groups, config.passes, strict=True))
+        for k, size in enumerate(config.groups)
+        if k or not config.haar
+    }
+    of_map = GroupSpec(
+        name="map",
+        start=0,
+        size=1,
+        previous=(),
+        conditions=config.conditions,
+        largest_level=0,
+        width=config.map_width,
+        pattern=COARSE_TO_FINE,
     )
-    return (
-        GroupSpec(
-            start=0,
-            size=1,
-            previous=(),
-            conditions=config.conditions,
-            width=config.map_width,
-            pattern=COARSE_TO_FINE,
-        ),
-        codes,
-    )
+    return Specs(of_map, (averages, details) if config.haar else None, codes)
 
 
 @lru_cache

@@ -8,9 +8,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.config import CodecConfig
-from model.context.integer import ACTIVATION_ONE, WEIGHT_MAX
+from model.context.integer import (
+    ACTIVATION_ONE,
+    FLOAT32_EXACT,
+    WEIGHT_MAX,
+    FirstProducts,
+    absent_layers,
+    first_products,
+)
 from model.context.network import COARSE, LINEAR_SCALE, GroupContext
-from model.context.passes import group_specs
+from model.context.passes import specs_of
 from model.context.rates import scale_of
 from model.entropy.fit import to_probabilities
 from model.entropy.tables import (
@@ -27,6 +34,7 @@ from model.profiles.cvpr2018.network import Cvpr2018Network
 from model.profiles.cwic.network import CwicNetwork
 
 _EXPONENT_MAX = 30
+_LINEAR = ("along.weight", "linear.weight")  # whose products make means directly; they share an exponent
 _SATURATED = 8  # tanh of half of it is 1 in all digits of an activation
 
 
@@ -39,9 +47,7 @@ def quantise(
         name: (tensor.float() if name in transforms.full_precision else tensor.half()).cpu().contiguous()
         for name, tensor in transforms.state_dict().items()
     }
-    groups = {"map": network.context.map}
-    groups |= {f"codes.{k}": group for k, group in enumerate(network.context.groups())}
-    for prefix, group in groups.items():
+    for prefix, group in network.context.named().items():
         out |= {f"{prefix}.{name}": tensor for name, tensor in quantise_group(group).items()}
     out["saturation"] = saturation_table()
     out["tables.map"] = torch.from_numpy(map_tables.probabilities).clone()
@@ -52,8 +58,7 @@ def quantise(
 
 def dequantise(tensors: Mapping[str, Tensor], config: CodecConfig) -> dict[str, Tensor]:
     """Float weights of a network from a checkpoint, to train on from; the inverse of `quantise` up to rounding."""
-    map_spec, code_specs = group_specs(config)
-    specs = {"map": map_spec, **{f"codes.{k}": spec for k, spec in enumerate(code_specs)}}
+    specs = specs_of(config).named()
     integers = (*(f"{prefix}." for prefix in specs), "tables.", "saturation")
     out = {
         f"transforms.{name}": tensor.float()
@@ -67,19 +72,18 @@ def dequantise(tensors: Mapping[str, Tensor], config: CodecConfig) -> dict[str, 
             if name.startswith(f"{prefix}.")
         }
         exponents = {
-            name.removesuffix(".exponent"): 2.0 ** -float(exponent)
+            name.removesuffix(".exponent"): 2.0**-exponent
             for name, exponent in part.items()
             if name.endswith(".exponent")
         }
         units = {"conditioning": _saturated(spec.conditions)}
-        floats = {}
+        floats = {name: part[name] * exponents["linear"] for name in _LINEAR if name in part}
         if spec.passes > 1:
             units["local"] = _code_units(spec.size)
-            floats["linear.weight"] = part["linear.weight"] * exponents["linear"]
         if spec.previous:
             units["previous"] = _code_units(sum(spec.previous))
         for name, unit in units.items():
-            floats[f"{name}.weight"] = part[f"{name}.weight"] * exponents["first"] / unit
+            floats[f"{name}.weight"] = part[f"{name}.weight"] * exponents["first"].view(-1, 1, 1, 1) / unit
             floats[f"{name}.bias"] = part[f"{name}.bias"] * exponents["first"]
         for name in ("hidden", "out"):
             floats[f"{name}.weight"] = (
@@ -99,23 +103,26 @@ def quantise_group(group: GroupContext) -> dict[str, Tensor]:
         "previous": (group.previous, _code_units(sum(spec.previous))),
     }
     first = {
-        name: (layer, layer.weight.detach().double() * units)
+        name: (layer, layer.weight.detach().double().cpu() * units)
         for name, (layer, units) in layers.items()
         if layer is not None
     }
-    exponent = _exponent(*(scaled for _, scaled in first.values()))
+    scaled = {f"{name}.weight": weight for name, (_, weight) in first.items()}
+    exponent = _exponent_of_products(first_products(spec, {**absent_layers(spec), **scaled}))
     out = {"first.exponent": exponent}
-    for name, (layer, scaled) in first.items():
-        out[f"{name}.weight"] = _integers(scaled, exponent).to(torch.int16)
+    for name, (layer, weight) in first.items():
+        out[f"{name}.weight"] = _integers(weight, exponent.view(-1, 1, 1, 1)).to(torch.int16)
         out[f"{name}.bias"] = _bias(layer, exponent)
     for name, layer in {"hidden": group.hidden, "out": group.out}.items():
         weight = layer.weight.detach().double()[:, :, 0, 0] / ACTIVATION_ONE
         out[f"{name}.exponent"] = _exponent(weight)
         out[f"{name}.weight"] = _integers(weight, out[f"{name}.exponent"]).to(torch.int16)
         out[f"{name}.bias"] = _bias(layer, out[f"{name}.exponent"])
-    if group.linear is not None:
-        out["linear.exponent"] = _exponent(group.linear.weight)
-        out["linear.weight"] = _integers(group.linear.weight, out["linear.exponent"]).to(torch.int16)
+    linear = zip(_LINEAR, (group.along, group.linear), strict=True)
+    means = {name: layer.weight for name, layer in linear if layer is not None}
+    if means:
+        out["linear.exponent"] = _exponent(*means.values())
+        out |= {name: _integers(w, out["linear.exponent"]).to(torch.int16) for name, w in means.items()}
     return {name: tensor.cpu().contiguous() for name, tensor in out.items()}
 
 
@@ -170,8 +177,21 @@ def _exponent(*weights: Tensor) -> Tensor:
     return torch.tensor(exponent)
 
 
+def _exponent_of_products(products: FirstProducts) -> Tensor:
+    """Of each output, the largest at which its weights fit 16 bits and each product is exact in float32."""
+    every = (products.conditioning, *products.previous, products.local)
+    largest = torch.stack([weight.double().abs().amax(0) for weight, _ in every]).amax(0)
+    exponents = [WEIGHT_MAX / largest]
+    for weight, inputs in every:
+        rounded = inputs.sum() / 2  # what rounding the weights can add to a sum
+        exponents.append((FLOAT32_EXACT - 1 - rounded) / (inputs.double() @ weight.double().abs()))
+    exponent = torch.stack(exponents).amin(0).log2().floor().clamp_max(_EXPONENT_MAX).long()
+    assert exponent.min() >= 0, f"weights of {float(largest.max())} do not fit"
+    return exponent
+
+
 def _integers(values: Tensor, exponent: Tensor) -> Tensor:
-    return torch.round(values.detach().double() * 2.0 ** int(exponent))
+    return torch.round(values.detach().double() * 2.0 ** exponent.to(values.device).double())
 
 
 def _bias(layer: nn.Conv2d, exponent: Tensor) -> Tensor:

@@ -7,6 +7,14 @@ from torch.nn import functional
 SLOPE = 0.1  # of the leaky ReLUs: a plain one died in whole blocks during training, for good
 
 
+def depthwise(width: int) -> nn.Conv2d:
+    """A 3x3 filter for each channel, so that the product after it sees its input from the start."""
+    layer = nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False)
+    with torch.no_grad():
+        layer.weight[:, 0, 1, 1] += 1
+    return layer
+
+
 class ResidualBlock(nn.Module):
     """x + 1x1(leaky relu(1x1(depthwise 3x3(x)))), twice as wide inside; starts as the identity.
 
@@ -16,11 +24,9 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.depthwise = nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False)
+        self.depthwise = depthwise(width)
         self.first = nn.Conv2d(width, 2 * width, 1)
         self.second = nn.Conv2d(2 * width, width, 1)
-        with torch.no_grad():
-            self.depthwise.weight[:, 0, 1, 1] += 1  # so that the products see their input from the start
         zero_(self.second)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from model.options import DecodeOptions, EncodeOptions, MapOptions
 from model.protocol import DEFAULT_ENCODE_OPTIONS, DEFAULT_MAP_OPTIONS, PictureCodec
 from model.steps import Work
 from model.tiling import TileGrid
-from model.types import Limits
+from model.types import Limits, Metadata
 from service.observe.timing import Timing
 
 T = TypeVar("T")
@@ -155,14 +155,16 @@ class Compress(OfPicture[Compressed]):
         with timing.measure("decode"):
             array, notes = read_image(self.data, limits=self.limits)
             metadata, dropped = read_metadata(self.data, keep=self.keep_metadata, limits=self.limits)
-            encoding = self.codec.encoding(array, self._masked(replace(self.options, metadata=metadata)))
+        encoding = self.codec.encoding(array, self._options(metadata, timing))
         return Compressed((yield from encoding), notes + dropped)
 
-    def _masked(self, options: EncodeOptions) -> EncodeOptions:
-        """With the mask, decoded: the codec makes a small plane of it, and nobody keeps it."""
+    def _options(self, metadata: Metadata, timing: Timing) -> EncodeOptions:
+        """With what was read; of a mask the codec makes a small plane, and nobody keeps its pixels."""
+        options = replace(self.options, metadata=metadata)
         if self.mask is None:
             return options
-        return replace(options, roi=read_mask(self.mask, limits=self.limits))
+        with timing.measure("decode"):
+            return replace(options, roi=read_mask(self.mask, limits=self.limits))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

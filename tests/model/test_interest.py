@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from model.checkpoints import load_codec
 from model.codec import Codec
 from model.container.header import QUALITY_STEPS
+from model.content_plane import content_offsets
 from model.errors import ParameterError
-from model.interest import with_plane
 from model.options import MAX_ROIS, PLANE_CELL, PLANE_STEPS, EncodeOptions, Offsets
-from model.rate_control import positions
+from model.rate_control import positions, with_plane
 from model.types import Pixels, Roi
 from tests.conftest import TINY, TINY_2018, picture
 from tests.photo import photo_jpeg, pixels_of
@@ -26,7 +26,8 @@ OCTAVE = PLANE_STEPS / math.log2(TINY.lambda_max / TINY.lambda_min)  # steps
 
 
 def plane_of(roi: object, height: int, width: int, **others: Any) -> Offsets:
-    made = with_plane(EncodeOptions(roi=roi, **others), TINY, height=height, width=width)  # type: ignore[arg-type]
+    asked = EncodeOptions(roi=roi, **others)  # type: ignore[arg-type]
+    made = with_plane(asked, TINY, np.zeros((height, width, 3), np.uint8))
     assert made.roi is None
     assert made.plane is not None
     return made.plane
@@ -121,6 +122,27 @@ def test_regions_of_interest_are_a_plane_for_files_and_maps(tiny_codec: Codec, *
     assert tiny_codec.decode(file).shape == array.shape
 
 
+def test_for_the_tune_visual_weights_are_added_to_what_the_content_says() -> None:
+    array = np.full((256, 400, 3), 90, np.uint8)
+    array[:, 192:] = np.random.default_rng(0).integers(0, 256, (256, 208, 3), np.uint8)
+    content = content_offsets(array)
+    asked = EncodeOptions(tune="visual", roi=[Roi(128, 64, 128, 128, 4)])
+    expected = content.astype(int)
+    expected[1:3, 2:4] += round(2 * OCTAVE)
+    found = with_plane(asked, TINY, array).plane
+    assert found is not None
+    assert content.any()
+    assert np.array_equal(found, expected)
+    most = with_plane(EncodeOptions(tune="visual", roi=[Roi(0, 0, 400, 256, 16)]), TINY, array).plane
+    assert most is not None
+    assert np.array_equal(most, (content.astype(int) + round(4 * OCTAVE)).clip(-PLANE_STEPS, PLANE_STEPS))
+    for given_ in (
+        EncodeOptions(plane=expected.astype(np.int8), tune="visual"),
+        EncodeOptions(lossless=True),
+    ):
+        assert with_plane(given_, TINY, array) is given_
+
+
 @pytest.mark.parametrize(
     ("roi", "message"),
     [
@@ -178,7 +200,7 @@ def test_a_checkpoint_of_one_rate_has_no_regions_of_interest(tiny_2018_codec: Co
         with pytest.raises(ParameterError, match="profile cvpr2018 has one rate"):
             tiny_2018_codec.encode(array, EncodeOptions(roi=roi))
     with pytest.raises(ParameterError, match="profile cvpr2018 has one rate"):
-        with_plane(EncodeOptions(roi=rois[0]), TINY_2018, height=40, width=56)
+        with_plane(EncodeOptions(roi=rois[0]), TINY_2018, array)
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,11 @@ from model.protocol import PictureCodec
 from model.types import Pixels
 from training.commands.arguments import add_model_arguments, codecs_of, pictures_in, quality
 from training.measure.curves import check_floor, compare, reaches, read_floor, read_published
-from training.measure.files import Contender, measure_all
+from training.measure.files import Contender, Result, measure_all
 from training.measure.pillow_codecs import PILLOW_CODECS, available_codecs
 from training.measure.plot import save_plot
 from training.measure.report import Report, command_line, environment, now, to_json, to_text
+from training.measure.reuse import earlier_results
 
 DEFAULT_QUALITIES = (1.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 100.0)
 
@@ -52,6 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--ssimulacra2", action="store_true", help="measure it too: a second for each picture and setting"
+    )
+    parser.add_argument(
+        "--reuse",
+        type=Path,
+        metavar="JSON",
+        help="an earlier report of the same pictures: other formats are not measured again, their times are its",
     )
     parser.add_argument("--anchors", type=Path, metavar="JSON", help="published curves of the same pictures")
     parser.add_argument(
@@ -78,17 +85,27 @@ def run(args: argparse.Namespace) -> int:
     floor = read_floor(args.floor) if args.floor else None
     codecs = codecs_of(args)
     contenders = contenders_of(codecs, args.qualities, args.against, tune=args.tune)
-    with tqdm(total=len(contenders) * len(files), desc="pictures", disable=None) as bar:
+    versions = environment()
+    known: dict[str, Result] = {}
+    if args.reuse:
+        names = [path.name for path in files]
+        known = earlier_results(
+            args.reuse, contenders[1:], names, versions=versions, perceptual=args.ssimulacra2
+        )
+    new = [contender for contender in contenders if contender.name not in known]
+    with tqdm(total=len(new) * len(files), desc="pictures", disable=None) as bar:
 
         def advance(name: str) -> None:
             bar.set_postfix_str(name)
             bar.update()
 
-        results = measure_all(contenders, files, perceptual=args.ssimulacra2, advance=advance)
+        measured = measure_all(new, files, perceptual=args.ssimulacra2, advance=advance)
+    known |= {result.name: result for result in measured}
+    results = tuple(known[contender.name] for contender in contenders)
     report = Report(
         command=command_line(sys.argv[1:]),
         date=now(),
-        versions=environment(),
+        versions=versions,
         threads=torch.get_num_threads(),
         models=tuple(codec.info for codec in codecs),
         results=results,

@@ -80,7 +80,7 @@ class Cvpr2018Network(nn.Module):
         """[B]."""
         conditions = torch.cat([level_plane(levels, self.config), torch.zeros_like(levels)], 1)
         total = bits.new_zeros(len(bits))
-        for group in self.context.groups():
+        for group in self.context.groups().values():
             spec = group.spec
             own = slice(spec.start, spec.start + spec.size)
             coding = partial(_priced, bits[:, own], codes[:, own])

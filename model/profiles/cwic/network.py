@@ -7,9 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from model.config import CwicConfig
-from model.context.network import ContextModel, rows_at, straight_through
+from model.context import haar
+from model.context.network import Coding, ContextModel, rows_at, straight_through
 from model.context.quantise import rdo_quantise
 from model.context.rates import logistic_bits, map_bits
+from model.entropy.tables import FRACTIONS
 from model.profiles.base import level_plane
 from model.profiles.cwic.transforms import CwicTransforms, at_codes, distortion_weight
 
@@ -59,7 +61,7 @@ class CwicNetwork(nn.Module):
             levels = straight_through(soft_levels.round(), soft_levels)
             fine_levels = at_codes(levels)
             mask = self._mask(fine_levels)
-            context = torch.cat([level_plane(fine_levels, config), fine], 1).detach()
+            context = torch.cat([level_plane(levels, config), conditions], 1).detach()
             weight = distortion_weight(config, transforms.log_gain)[fine[:, 1, 0, 0].long()].detach()
             level_bits = map_bits(self.context.map, levels.detach(), conditions, config)
         codes, code_bits = self._code(y * gain, mask, context, weight, noise=noise, groups=groups)
@@ -87,17 +89,52 @@ class CwicNetwork(nn.Module):
         noise: bool,
         groups: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """Quantise and price all groups pass by pass: codes [B, channels, h, w], bits [B]; weights [B, channels]."""
-        done = y[:, :0]
-        bits = y.new_zeros(len(y))
-        for k, group in enumerate(self.context.groups()):
+        """Quantise and price all groups pass by pass.
+
+        Args:
+            y: latents, [B, channels, h, w].
+            mask: of the same shape.
+            context: level, quality and tune at the map's resolution, [B, 3, h / 2, w / 2].
+            weight: bits that a squared error of 1 is worth, [B, channels].
+            noise: see `forward`.
+            groups: see `forward`.
+
+        Returns:
+            Codes [B, channels, h, w] and bits [B].
+        """
+        first = self.config.groups[0]
+        done, bits = self._code_first(y[:, :first], context, weight[:, :first], noise=noise)
+        fine = at_codes(context)
+        for k, group in self.context.groups().items():
             own = slice(group.spec.start, group.spec.start + group.spec.size)
             there = y.new_ones(len(y)) if groups is None else (groups > k).to(y.dtype)
             coding = partial(_coded, y[:, own], mask[:, own], weight[:, None, own], there, noise=noise)
-            codes, costs = group.walk(group.base(context, done), coding)
+            codes, costs = group.walk(group.base(fine, done), coding)
             done = torch.cat([done, codes], 1)
             bits = bits + costs.sum((1, 2, 3))
         return done, bits
+
+    def _code_first(
+        self, y: Tensor, context: Tensor, weight: Tensor, *, noise: bool
+    ) -> tuple[Tensor, Tensor]:
+        """The same of the first group, which is always there, through its Haar level."""
+        model, there = self.context, y.new_ones(len(y))
+        assert model.averages is not None
+        assert model.details is not None
+        averages, details = haar.split(y)
+
+        def coding(values: Tensor, weight: Tensor) -> Coding:
+            return partial(_coded, values, torch.ones_like(values), weight[:, None], there, noise=noise)
+
+        found, costs = model.averages.walk(
+            model.averages.base(context, averages[:, :0]), coding(averages, weight)
+        )
+        bits = costs.sum((1, 2, 3))
+        details, costs = model.details.walk(
+            model.details.base(context, found), coding(details, weight.repeat(1, haar.DETAILS))
+        )
+        whole = haar.join(found.detach() * FRACTIONS, details.detach() * FRACTIONS)
+        return straight_through(whole / FRACTIONS, y), bits + costs.sum((1, 2, 3))
 
 
 def _coded(

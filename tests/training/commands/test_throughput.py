@@ -200,8 +200,8 @@ def test_the_command_measures_the_first_stage_without_the_pictures_that_training
         "codec": {
             "channels": 4,
             "kept": [2, 4],
-            "groups": [4],
-            "passes": [5],
+            "groups": [2, 2],
+            "passes": [5, 2],
             "stem_width": 4,
             "trunk_width": 4,
             "blocks": 1,
