@@ -15,6 +15,7 @@ Words, as this package uses them:
     mask            the channels that the levels keep; codes outside of it are never written
     cell            the pixels, 16 x 16 or 8 x 8, that one level stands for
     quality plane   the quality at each place, told for 64 x 64 pixels; it conditions networks and context models
+    roi             a region of interest: pixels whose errors weigh more or less; together they make a quality plane
     tune            what a file is made to be good at, squared error or looks; it conditions them likewise
     group, pass     channels that are coded together; positions of a group that are coded at once
     Haar level      through which the first group is coded: averages of 2 x 2 latents, then their details
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from model.images.metadata import read_metadata
     from model.images.writing import write_image
     from model.options import DecodeOptions, EncodeOptions
-    from model.types import FileInfo, Limits, Metadata, ModelInfo, Region
+    from model.types import FileInfo, Limits, Metadata, ModelInfo, Region, Roi
 
 __all__ = [
     "Codec",
@@ -52,6 +53,7 @@ __all__ = [
     "ModelInfo",
     "Picture",
     "Region",
+    "Roi",
     "available",
     "load_codec",
     "read_image",
@@ -71,6 +73,7 @@ _MODULES = {
     "ModelInfo": "model.types",
     "Picture": "model.images.files",
     "Region": "model.types",
+    "Roi": "model.types",
     "available": "model.checkpoints",
     "load_codec": "model.checkpoints",
     "read_image": "model.images.files",

@@ -31,7 +31,7 @@ from model.errors import CheckpointNotFoundError
 from model.options import MAP_SIZES, MAP_STYLES, DecodeOptions, EncodeOptions, MapOptions
 from model.protocol import PictureCodec
 from model.steps import run
-from model.types import FileInfo, Limits, Region
+from model.types import FileInfo, Limits, Pixels, Region
 
 # Parts of torch, numpy, Pillow and batches are imported where they are used: `cwic --help` and `inspect` are instant.
 
@@ -230,6 +230,8 @@ def _compress(args: argparse.Namespace, checkpoints: Checkpoints | None) -> Outc
     picture = read_image(data, limits=_limits(args))
     metadata, dropped = read_metadata(data, keep=args.metadata == "keep", limits=_limits(args))
     options = dataclasses.replace(options, metadata=metadata)
+    if args.roi_mask is not None:
+        options = dataclasses.replace(options, roi=_mask(args))
     codec = _load(args, checkpoints)
     file = codec.encode(picture.array, options)
     write(args.output, file)
@@ -241,6 +243,14 @@ def _compress(args: argparse.Namespace, checkpoints: Checkpoints | None) -> Outc
         *([f"model {codec.info.name}"] if info.model_id else []),
     ]
     return Outcome(text=", ".join(words), notes=(*picture.notes, *dropped))
+
+
+def _mask(args: argparse.Namespace) -> Pixels:
+    from model.images.masks import read_mask
+
+    if args.roi_mask == args.input == "-":
+        raise UsageError("IN and --roi-mask are both `-`; one of them must be a file")
+    return read_mask(read(args.roi_mask), limits=_limits(args))
 
 
 def _rate(info: FileInfo) -> list[str]:

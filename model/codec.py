@@ -16,6 +16,7 @@ from model.errors import ParameterError, TruncatedFileError
 from model.loaded import LoadedModel
 from model.options import DecodeOptions, EncodeOptions
 from model.protocol import DEFAULT_DECODE_OPTIONS, DEFAULT_ENCODE_OPTIONS, PictureCodec
+from model.rate_control import with_plane
 from model.steps import Work, results_of, run
 from model.targets import encode_to_target
 from model.types import Limits, ModelInfo, Pixels
@@ -54,10 +55,13 @@ class Codec(PictureCodec):
         return self._model.symbols.map_tables, self._model.symbols.code_tables
 
     def encoding(self, array: Pixels, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS) -> Work[bytes]:
-        """See `PictureCodec.encode`; an array that will not do is refused at once, options when the work begins."""
+        """See `PictureCodec.encode`; an array and regions of interest that will not do are refused at once.
+
+        Other options are when the work begins.
+        """
         self._check_picture(array)
         encode = encode_picture if options.target is None else encode_to_target
-        return encode(self._model, array, options)
+        return encode(self._model, array, with_plane(options, self.config, array))
 
     def read(self, data: bytes, *, allow_truncated: bool = False) -> Container:
         """See `PictureCodec.read`."""
@@ -76,7 +80,8 @@ class Codec(PictureCodec):
         if isinstance(source, np.ndarray):
             self._check_picture(source)
             height, width = source.shape[:2]
-            tiles: TileEncoder | TileDecoder = TileEncoder(self._model, source, options)
+            own = with_plane(options, self.config, source)
+            tiles: TileEncoder | TileDecoder = TileEncoder(self._model, source, own)
         else:
             permitted = DecodeOptions(allow_truncated=isinstance(source, Container))
             file = self._read(source, permitted)
@@ -104,7 +109,8 @@ class Codec(PictureCodec):
     def write_to(self, sink: Callable[[], Sink], array: Pixels, options: EncodeOptions) -> None:
         """Code a picture into sinks of the caller's instead of a file; for calibration."""
         self._check_picture(array)
-        run(results_of(TileEncoder(self._model, array, options, sink=sink).encoding))
+        own = with_plane(options, self.config, array)
+        run(results_of(TileEncoder(self._model, array, own, sink=sink).encoding))
 
     def _map_of(self, tiles: TileEncoder | TileDecoder, height: int, width: int) -> Work[Pixels]:
         out = np.empty((height, width), np.uint8)

@@ -80,11 +80,12 @@ class TileEncoder:
 
         `sink` makes what the decisions of coding go to; an encoder, but in calibration.
         """
-        self.setting = resolve_setting(options, model.config, array)
+        height, width = array.shape[:2]
+        self.setting = resolve_setting(options, model.config, height=height, width=width)
         self.model = model
         self.sink = sink
         self._array = array
-        height, width = model.config.padded_size(*array.shape[:2])
+        height, width = model.config.padded_size(height, width)
         self.grid = TileGrid(width, height, options.tile)  # padded: as many tiles as the picture has
         self._positions: Ints | None = None
         if self.setting.offsets is not None:

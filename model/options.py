@@ -1,7 +1,7 @@
 """What is asked of an encoding or a decoding: one frozen value each, from the route or command line to the codec."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal, NamedTuple, Self, get_args
@@ -13,11 +13,13 @@ from model.config import MAX_GROUPS, TUNES, Tune
 from model.container.header import CODED_TILES, DEFAULT_TILE
 from model.errors import ParameterError
 from model.tiling import Box
-from model.types import MAX_METADATA, NO_METADATA, Metadata, Region
+from model.types import MAX_METADATA, NO_METADATA, Metadata, Pixels, Region, Roi
 
 DEFAULT_QUALITY = 50.0
 PLANE_CELL = 64  # pixels between two values of a quality plane
 PLANE_STEPS = 64  # of a plane's values from one end of the quality axis to the other
+MAX_WEIGHT = 16  # of a region of interest, and its inverse the smallest: what a mask can say too
+MAX_ROIS = 64
 Offsets = NDArray[np.int8]
 MapStyle = Literal["grey", "heat", "overlay"]
 MapSize = Literal["picture", "map"]
@@ -55,6 +57,9 @@ class EncodeOptions:
         plane: offsets from the quality, int8 [ceil(H / 64), ceil(W / 64)], in steps of 1 / 64 of the quality axis
             (one step is about 11 % of the weight of errors); None: the quality is the same everywhere, but follows
             the content where the tune is `visual`.
+        roi: regions of interest, which are added to that; see `model.interest`. At most 64 rectangles of weights from
+            1 / 16 to 16, of which a later one covers those before it; or a mask, uint8 [H, W], where 128 is a
+            weight of 1 and 32 more double it. None, and no rectangles, where all is of equal interest.
         lossless: True keeps the picture as it is and goes with none of the above; None does so where that is
             smaller than the coded picture; False never.
         metadata: what the file carries for whoever decodes it (`model.images.metadata` reads a picture file's); its
@@ -70,6 +75,7 @@ class EncodeOptions:
     target_ssimulacra2: float | None = None
     tune: Tune | None = None
     plane: Offsets | None = None
+    roi: Sequence[Roi] | Pixels | None = None
     lossless: bool | None = None
     metadata: Metadata = NO_METADATA
     tile: int = DEFAULT_TILE
@@ -90,11 +96,19 @@ class EncodeOptions:
             size = len(getattr(self.metadata, name))
             if size > MAX_METADATA:
                 raise ParameterError(f"{name} has at most {MAX_METADATA} bytes, got {size}")
-        chosen = (quality, self.target, self.tune, self.plane)
+        for name, checked in (("plane", _checked_plane), ("roi", _checked_roi)):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, checked(getattr(self, name)))
+        self._check_together()
+
+    def _check_together(self) -> None:
+        chosen = (self.quality, self.target, self.tune, self.plane, self.roi)
         if self.lossless and any(each is not None for each in chosen):
-            raise ParameterError("a lossless file has neither quality nor tune nor plane nor target")
-        if self.plane is not None:
-            object.__setattr__(self, "plane", _checked_plane(self.plane))
+            raise ParameterError(
+                "a lossless file has neither quality nor target nor tune nor plane nor regions of interest"
+            )
+        if self.plane is not None and self.roi is not None:
+            raise ParameterError("regions of interest make a plane: give one of the two")
 
     @property
     def target(self) -> Target | None:
@@ -148,6 +162,36 @@ def _checked_plane(plane: object) -> Offsets:
     return own
 
 
+def _checked_roi(roi: object) -> tuple[Roi, ...] | Pixels | None:
+    """Rectangles in a tuple, None where there are none; or a mask as it is."""
+    if isinstance(roi, np.ndarray):
+        if roi.dtype != np.uint8 or roi.ndim != 2:
+            raise ParameterError(f"a mask of regions of interest is uint8 HxW, got {roi.dtype} {roi.shape}")
+        return roi
+    rectangles = tuple(roi) if isinstance(roi, Sequence) else (roi,)
+    if len(rectangles) > MAX_ROIS:
+        raise ParameterError(f"there are at most {MAX_ROIS} regions of interest, got {len(rectangles)}")
+    for each in rectangles:
+        if not isinstance(each, Roi) or not all(type(edge) is int for edge in each.edges):
+            raise ParameterError(f"a region of interest is a Roi of whole pixels, got {each!r}")
+        if not (_is_number(each.weight) and 1 / MAX_WEIGHT <= each.weight <= MAX_WEIGHT):
+            raise ParameterError(
+                f"the weight of a region of interest is 1/{MAX_WEIGHT} to {MAX_WEIGHT}, got {each.weight!r}"
+            )
+    return rectangles or None
+
+
+def box_inside(region: Region, bounds: Box) -> Box:
+    """The pixels of a region; raises ParameterError where it has none, or some that are not inside `bounds`."""
+    box = Box(*region.edges)
+    if min(region.width, region.height) < 1 or box.intersection(bounds) != box:
+        raise ParameterError(
+            f"{type(region).__name__.lower()} {region.width}x{region.height} at {region.x},{region.y} is not inside "
+            f"{bounds.width}x{bounds.height}"
+        )
+    return box
+
+
 @dataclass(frozen=True, kw_only=True)
 class DecodeOptions:
     """How a file is to be decoded.
@@ -174,16 +218,7 @@ class DecodeOptions:
 
     def box(self, bounds: Box) -> Box:
         """The pixels that are wanted of a picture; raises ParameterError for a region that is not inside it."""
-        region = self.region
-        if region is None:
-            return bounds
-        box = Box(*region.edges)
-        if min(region.width, region.height) < 1 or box.intersection(bounds) != box:
-            raise ParameterError(
-                f"region {region.width}x{region.height} at {region.x},{region.y} is not inside "
-                f"{bounds.width}x{bounds.height}"
-            )
-        return box
+        return bounds if self.region is None else box_inside(self.region, bounds)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,7 +60,8 @@ class PictureCodec(Protocol):
         """A .cwic file of a picture, uint8 [H, W, 3] or [H, W, 4].
 
         Raises:
-            ParameterError: an array of another kind, or options that this checkpoint does not have.
+            ParameterError: an array of another kind, or options that this checkpoint does not have or that do not
+                fit the picture.
             TargetError: no file of this picture reaches the target of the options.
             LimitError: the picture is larger than the codec's limits.
         """

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -13,6 +13,7 @@ from model.container.format import QUALITY_STEPS
 from model.content_plane import content_offsets
 from model.entropy.tables import Floats, Ints
 from model.errors import ParameterError
+from model.interest import interest_offsets
 from model.options import DEFAULT_QUALITY, PLANE_CELL, PLANE_STEPS, SIZES, EncodeOptions, Offsets, Target
 from model.types import Pixels
 
@@ -137,8 +138,33 @@ class Setting:
     offsets: Offsets | None = None
 
 
-def resolve_setting(options: EncodeOptions, config: CodecConfig, array: Pixels) -> Setting:
+def with_plane(options: EncodeOptions, config: CodecConfig, array: Pixels) -> EncodeOptions:
+    """Options whose plane says what the regions of interest of a picture and, for the tune `visual`, its content say.
+
+    The same options where that is nothing, or where a plane is given.
+
+    Raises:
+        ParameterError: see `interest_offsets`; or a checkpoint of one rate, which has no regions of interest.
+    """
+    if not isinstance(config, CwicConfig):
+        if options.roi is not None:
+            raise ParameterError(f"profile {config.profile} has one rate: there are no regions of interest")
+        return options
+    follows_content = (options.tune or config.tunes[0]) == "visual"
+    if options.lossless or options.plane is not None or not (follows_content or options.roi is not None):
+        return options
+    height, width = array.shape[:2]
+    offsets = np.zeros((-(-height // PLANE_CELL), -(-width // PLANE_CELL)), np.int16)
+    if options.roi is not None:
+        offsets += interest_offsets(options.roi, config, height=height, width=width)
+    if follows_content:
+        offsets += content_offsets(array)
+    return replace(options, roi=None, plane=offsets.clip(-PLANE_STEPS, PLANE_STEPS).astype(np.int8))
+
+
+def resolve_setting(options: EncodeOptions, config: CodecConfig, *, height: int, width: int) -> Setting:
     """What a picture is encoded at; raises ParameterError for what this checkpoint does not have."""
+    assert options.roi is None, "regions of interest that are no plane yet: see with_plane"
     if not isinstance(config, CwicConfig):
         chosen = (options.quality, options.target, options.tune, options.plane)
         if any(each is not None for each in chosen):
@@ -152,19 +178,15 @@ def resolve_setting(options: EncodeOptions, config: CodecConfig, array: Pixels) 
     if tune not in config.tunes:
         raise ParameterError(f"this checkpoint was trained for {', '.join(config.tunes)}, not for {tune!r}")
     quality = DEFAULT_QUALITY if options.quality is None else options.quality
-    height, width = array.shape[:2]
     cells = (-(-height // PLANE_CELL), -(-width // PLANE_CELL))
-    plane = options.plane
-    if plane is None and tune == "visual":
-        plane = content_offsets(array)
-    elif plane is not None and plane.shape != cells:
+    if options.plane is not None and options.plane.shape != cells:
         raise ParameterError(
             f"the plane of {height}x{width} pixels has {cells} values, one for {PLANE_CELL} pixels, "
-            f"got {plane.shape}"
+            f"got {options.plane.shape}"
         )
     position = round((quality - 1) / 99 * QUALITY_STEPS)
-    offsets = plane if plane is not None and plane.any() else None
-    return Setting(quality=position, tune=TUNES.index(tune), offsets=offsets)
+    plane = options.plane if options.plane is not None and options.plane.any() else None
+    return Setting(quality=position, tune=TUNES.index(tune), offsets=plane)
 
 
 def positions(quality: int, offsets: Ints | Offsets, *, cells: int) -> Ints:

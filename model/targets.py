@@ -73,7 +73,7 @@ def encode_to_target(model: LoadedModel, array: Pixels, options: EncodeOptions) 
     if target.name == "target_ssimulacra2":
         check_ssimulacra2()
     height, width = array.shape[:2]
-    resolve_setting(options.at_quality(DEFAULT_QUALITY), model.config, array)
+    resolve_setting(options.at_quality(DEFAULT_QUALITY), model.config, height=height, width=width)
     pixels = height * width
     goal = Goal.of(target, pixels=pixels)
     source = yield from source_of(array, tile=options.tile)

@@ -77,6 +77,29 @@ class Region:
 
 
 @dataclass(frozen=True)
+class Roi(Region):
+    """A region of interest: a rectangle of a picture whose errors weigh more, or less, than those of the rest.
+
+    Attributes:
+        weight: how many times as much as without it: above 1 the rectangle is coded better, below 1 worse.
+    """
+
+    weight: float
+
+    @classmethod
+    def of(cls, text: str) -> "Roi":
+        """From the five numbers as people write them, `x,y,width,height,weight`; raises ParameterError."""
+        try:
+            *numbers, weight = text.split(",")
+            x, y, width, height = map(int, numbers)
+            return cls(x, y, width, height, float(weight))
+        except ValueError as exc:
+            raise ParameterError(
+                f"a region of interest is X,Y,W,H in pixels and a WEIGHT behind them, got {text!r}"
+            ) from exc
+
+
+@dataclass(frozen=True)
 class Metadata:
     """What a file says about its picture besides the pixels; each part has at most `MAX_METADATA` bytes.
 

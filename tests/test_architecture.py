@@ -18,12 +18,13 @@ PACKAGES = {"model": {"model"}, "service": {"model", "service"}, "training": {"m
 ORDER = {
     "model": (
         "errors", "types", "cpus", "tiling", "config", "container", "options", "steps", "protocol", "images",
-        "entropy", "context", "profiles", "loaded", "content_plane", "rate_control", "encoder", "decoder", "targets",
-        "codec", "checkpoints", "command_line", "cli",
+        "errors", "types", "cpus", "tiling", "config", "container", "options", "interest", "steps", "protocol",
+        "images", "entropy", "context", "profiles", "loaded", "content_plane", "rate_control", "encoder", "decoder",
+        "targets", "codec", "checkpoints", "command_line", "cli",
     ),
-    "model.command_line": ("encoding", "files", "codecs", "outcomes", "batch"),
+    "model.command_line": ("files", "encoding", "codecs", "outcomes", "batch"),
     "model.container": ("lossless", "reader", "header", "directory", "format"),
-    "model.images": ("tiff", "boxes", "colour", "files", "metadata", "writing", "maps", "distortion"),
+    "model.images": ("tiff", "boxes", "colour", "files", "masks", "metadata", "writing", "maps", "distortion"),
     "model.entropy": ("tables", "range_coder", "symbols", "fit"),
     "model.context": (
         "haar", "passes", "network", "rates", "integer", "conditions", "offsets", "quantise", "walk", "coder",
@@ -52,7 +53,7 @@ ORDER = {
     "training.data": ("pictures", "pool", "synthetic"),
     "training.measure": (
         "metrics", "bd_rate", "pillow_codecs", "compressai_reference", "sheet", "memory", "tiles", "prefixes",
-        "targets", "files", "reuse", "curves", "report", "plot",
+        "targets", "regions", "files", "reuse", "curves", "report", "plot",
     ),
     "training.recipes": ("base", "klt", "transform_start", "visual", "cwic", "cvpr2018"),
     "training.run": ("calibrate", "validation", "muon", "optimisers", "precision", "state", "trainer"),

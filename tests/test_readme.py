@@ -19,6 +19,7 @@ from PIL import Image
 from model.checkpoints import load_codec
 from model.cli import main
 from model.codec import Codec
+from model.container import format as file_format
 from model.types import Pixels
 from service.settings import PREFIX, Settings
 from tests.conftest import picture
@@ -123,10 +124,11 @@ def test_the_line_with_a_key_is_let_in_and_no_other(folder: Path, monkeypatch: p
 
 def test_the_command_lines_work_in_their_order(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = commands("cwic")
-    assert len(lines) == 6
+    assert len(lines) == 7
     for line in lines:
         assert main(line.split()[1:]) == 0
     assert (folder / "small" / "photo.cwic").is_file()
+    assert file_format.inspect((folder / "portrait.cwic").read_bytes()).plane
     assert "192" in capsys.readouterr().out
     assert load(folder / "photo.png").shape == (128, 192, 3)
 

@@ -2,8 +2,10 @@
 
 import argparse
 
+from model.command_line.files import UsageError
 from model.config import TUNES
 from model.options import DEFAULT_QUALITY, EncodeOptions
+from model.types import Roi
 
 QUALITY = f"1 to 100 (default: {DEFAULT_QUALITY:g}); not for models of one rate"
 
@@ -41,11 +43,31 @@ def add_encoding(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="keep the picture as it is, bit for bit; with neither quality nor target nor tune",
     )
+    parser.add_argument(
+        "--roi",
+        metavar="X,Y,W,H,WEIGHT",
+        type=Roi.of,
+        action="append",
+        help="a rectangle, in pixels of the upright picture, whose errors weigh 1/16 to 16 times as much as without "
+        "it; may be given several times, and a later one covers those before it",
+    )
+    parser.add_argument(
+        "--roi-mask",
+        metavar="FILE",
+        help="the same as a grey picture of the same size: 128 is a weight of 1, and 32 more double it",
+    )
 
 
 def encode_options(args: argparse.Namespace) -> EncodeOptions:
-    """Of a command's arguments, of which those that it does not have are not asked for; raises ParameterError."""
+    """Of a command's arguments, of which those that it does not have are not asked for.
+
+    Raises UsageError, ParameterError.
+    """
     given = vars(args)
+    if given.get("roi") and given.get("roi_mask") is not None:
+        raise UsageError("--roi or --roi-mask: rectangles or a mask, not both")
+    if given.get("lossless") and given.get("roi_mask") is not None:
+        raise UsageError("--roi-mask is not for --lossless, which keeps all of the picture")
     return EncodeOptions(
         quality=given.get("quality"),
         target_bytes=given.get("target_bytes"),
@@ -53,5 +75,6 @@ def encode_options(args: argparse.Namespace) -> EncodeOptions:
         target_psnr=given.get("target_psnr"),
         target_ssimulacra2=given.get("target_ssimulacra2"),
         tune=given.get("tune"),
+        roi=given.get("roi"),
         lossless=given.get("lossless") or None,
     )

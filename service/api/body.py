@@ -1,7 +1,10 @@
 """The request's body: its limits, which count bytes as they arrive, and the picture or file in it."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from python_multipart.multipart import parse_options_header
-from starlette.datastructures import Headers, UploadFile
+from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -12,6 +15,7 @@ from service.api.problems import ProblemError
 from service.api.rate import WINDOW, BodyRate
 
 FIELD = "file"
+MASK = "roi"
 CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin-1")
 
 
@@ -76,24 +80,37 @@ class BodyLimit:
             )
 
 
-async def read_body(request: Request) -> bytes:
+class Sent(NamedTuple):
+    """What a request brings.
+
+    Attributes:
+        data: the picture or .cwic file.
+        mask: the mask of its regions of interest, if there is one.
+    """
+
+    data: bytes
+    mask: bytes | None = None
+
+
+async def read_body(request: Request, *, mask: bool = False) -> Sent:
     """The picture or .cwic file in a request: its raw body, or the field `file` of a multipart form.
 
-    The content type decides only between those two; what the bytes are is for their reader to tell.
+    The content type decides only between those two; what the bytes are is for their reader to tell. With `mask`, the
+    form may have a mask of regions of interest too, in the field `roi`.
     Raises ProblemError.
     """
     try:
         if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() == "multipart/form-data":
-            data = await _read_form(request)
+            sent = await _read_form(request, (FIELD, MASK) if mask else (FIELD,))
         else:
-            data = await _read_raw(request)
+            sent = Sent(await _read_raw(request))
     except ClientDisconnect as exc:
         raise ProblemError(problems.CLIENT_GONE, "The client left while sending.") from exc
-    if not data:
+    if not sent.data:
         raise ProblemError(
             problems.EMPTY_BODY, f"Send the bytes as the body, or as the field `{FIELD}` of a multipart form."
         )
-    return data
+    return sent
 
 
 async def _read_raw(request: Request) -> bytes:
@@ -104,15 +121,15 @@ async def _read_raw(request: Request) -> bytes:
     return bytes(data)
 
 
-async def _read_form(request: Request) -> bytes:
+async def _read_form(request: Request, known: Sequence[str]) -> Sent:
     # Others decode slowly or not at all, on the event loop; field names need none.
     _, parameters = parse_options_header(request.headers["Content-Type"])
     charset = parameters.get(b"charset", b"utf-8").decode("latin-1")
     if charset.lower() not in CHARSETS:
         raise ProblemError(problems.BAD_FORM, f"The form's charset is one of {', '.join(CHARSETS)}.")
     try:
-        async with request.form(max_files=1, max_fields=8) as form:
-            others = sorted({name for name in form if name != FIELD})
+        async with request.form(max_files=len(known), max_fields=8) as form:
+            others = sorted({name for name in form if name not in known})
             if FIELD not in form:
                 found = f", not {', '.join(map(repr, others))}" if others else ""
                 raise ProblemError(problems.BAD_FORM, f"The form needs a file in the field `{FIELD}`{found}.")
@@ -121,10 +138,8 @@ async def _read_form(request: Request) -> bytes:
                     problems.BAD_FORM,
                     f"Unexpected fields {', '.join(map(repr, others))}: parameters go into the query string.",
                 )
-            upload = form.get(FIELD)
-            if not isinstance(upload, UploadFile):
-                raise ProblemError(problems.BAD_FORM, f"The field `{FIELD}` has text instead of a file.")
-            return await upload.read()
+            data = await _read_field(form, FIELD)
+            return Sent(data, await _read_field(form, MASK) if MASK in form else None)
     except HTTPException as exc:  # how Starlette reports a form that cannot be parsed
         raise ProblemError(problems.BAD_FORM, exc.detail) from exc
     except OSError as exc:  # its parser keeps what is large in a temporary file
@@ -132,3 +147,13 @@ async def _read_form(request: Request) -> bytes:
             problems.NO_SPACE,
             f"The temporary folder (TMPDIR) cannot take the form: {exc.strerror}; a raw body does not need it.",
         ) from exc
+
+
+async def _read_field(form: FormData, name: str) -> bytes:
+    uploads = form.getlist(name)
+    if len(uploads) > 1:
+        raise ProblemError(problems.BAD_FORM, f"The field `{name}` comes {len(uploads)} times.")
+    upload = uploads[0]
+    if not isinstance(upload, UploadFile):
+        raise ProblemError(problems.BAD_FORM, f"The field `{name}` has text instead of a file.")
+    return await upload.read()

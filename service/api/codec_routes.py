@@ -1,5 +1,6 @@
 """The endpoints that code pictures: compress, decompress, importance map, compare."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Annotated, TypeVar
@@ -10,12 +11,14 @@ from starlette.responses import Response
 
 from model.container.format import MAGIC, Header
 from model.errors import ParameterError
+from model.images.masks import read_mask_size
 from model.images.writing import MEDIA_TYPES, formats_for
 from model.options import TARGETS, DecodeOptions, EncodeOptions, MapOptions
 from model.protocol import PictureCodec
 from model.tiling import Box
 from model.types import Limits
 from service.api import openapi, problems
+from service.api.body import MASK
 from service.api.dependencies import NOTES, answer, perform
 from service.api.negotiation import choose_format
 from service.api.problems import ProblemError
@@ -38,6 +41,10 @@ _PICTURE = (
     "A picture: PNG, JPEG, WebP, AVIF, GIF, TIFF, BMP, PPM or (with `cwic[heif]`) HEIC; its bytes tell which."
 )
 _FILE = "A .cwic file."
+_MASK = (
+    "Instead of the parameter `roi` a mask: a grey picture of the size of the upright picture, lighter where errors "
+    "weigh more. 128 is a weight of 1, and 32 more double it."
+)
 _MODEL = {"X-CWIC-Model": "Id of the model that did it."}
 _BPP = {"X-CWIC-Bpp": "Bits per pixel of the .cwic file."}
 _QUALITY = {
@@ -70,13 +77,22 @@ def codec_routes(engine: Engine) -> APIRouter:
             problems.UNREACHABLE,
             ok=openapi.binary("The file.", openapi.CWIC_TYPE, headers=_MODEL | _BPP | _QUALITY | _READ),
         ),
-        openapi_extra=openapi.body(_PICTURE, "image/*"),
+        openapi_extra=openapi.body(_PICTURE, "image/*", beside={MASK: _MASK}),
     )
     async def compress(request: Request, query: Annotated[FileQuery, Query()]) -> Response:
         prepare = of_picture(Compress, query, keep_metadata=query.metadata == "keep")
-        operation, (file, info, notes) = await perform(engine, request, op=Compress.op, prepare=prepare)
+
+        def prepare_masked(mask: bytes, data: bytes) -> Compress:
+            operation = prepare(data)
+            assert isinstance(operation, Compress)
+            _check_mask(mask, operation, query, limits=limits)
+            return replace(operation, mask=mask)
+
+        operation, (file, info, notes) = await perform(
+            engine, request, op=Compress.op, prepare=prepare, prepare_masked=prepare_masked
+        )
         assert isinstance(operation, Compress)
-        pixels = operation.pixels
+        pixels = math.prod(operation.size)
         engine.metrics.compressed(received=len(operation.data), size=len(file), pixels=pixels)
         quality = "lossless" if info.profile == "lossless" else info.quality
         model_id = operation.codec.info.model_id
@@ -160,9 +176,24 @@ def codec_routes(engine: Engine) -> APIRouter:
 
 def _check_options(options: EncodeOptions, codec: PictureCodec) -> None:
     """Refuse what there is not to choose, before a picture is received or read."""
-    for name in ("quality", *TARGETS, "tune"):
-        if getattr(options, name) is not None and codec.info.fixed_rate:
-            raise refusal(name, f"the model {codec.info.name!r} has one rate; leave {name} out")
+    for name in ("quality", *TARGETS, "tune", "roi"):
+        if getattr(options, name) is not None:
+            _check_choice(name, codec)
+
+
+def _check_choice(name: str, codec: PictureCodec) -> None:
+    if codec.info.fixed_rate:
+        raise refusal(name, f"the model {codec.info.name!r} has one rate; leave {name} out")
+
+
+def _check_mask(mask: bytes, operation: Compress, query: FileQuery, *, limits: Limits) -> None:
+    """Refuse a mask that does not go with the request, by its header; which way up it is shows when it is decoded."""
+    _check_choice(MASK, operation.codec)
+    if query.roi:
+        raise refusal(MASK, "Rectangles or a mask, not both")
+    (width, height), size = read_mask_size(mask, limits=limits), operation.size
+    if sorted((width, height)) != sorted(size):
+        raise refusal(MASK, f"A mask of {width}x{height} pixels for a picture of {size[0]}x{size[1]}")
 
 
 def _map_of(

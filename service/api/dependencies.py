@@ -4,13 +4,14 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service.api import problems
-from service.api.body import read_body
+from service.api.body import Sent, read_body
 from service.api.problems import ProblemError
 from service.jobs.engine import Engine
 from service.jobs.operations import Operation
@@ -22,7 +23,12 @@ NOTES = "X-CWIC-Notes"
 
 
 async def perform(
-    engine: Engine, request: Request, *, op: str, prepare: Callable[[bytes], Operation[T]]
+    engine: Engine,
+    request: Request,
+    *,
+    op: str,
+    prepare: Callable[[bytes], Operation[T]],
+    prepare_masked: Callable[[bytes, bytes], Operation[T]] | None = None,
 ) -> tuple[Operation[T], T]:
     """What a request asks for, done; with its result.
 
@@ -34,6 +40,8 @@ async def perform(
         request: its body has not been read yet.
         op: name of the operation, for the metrics.
         prepare: makes the operation of the body; looks at headers only. What it raises is raised here.
+        prepare_masked: makes it of the mask of regions of interest and the body, where a mask comes too; without
+            this, none may.
 
     Raises ProblemError, JobError, CwicError.
     """
@@ -41,7 +49,7 @@ async def perform(
     engine.admission.check_place()  # already full: the body need not come
     deadline = _deadline(engine, request)
     timing = request.state.timing = Timing(op)
-    operation = await _prepared(engine, request, timing, deadline, prepare)
+    operation = await _prepared(engine, request, timing, deadline, prepare, prepare_masked)
     result = await engine.perform(
         operation,
         name=request.state.request_id,
@@ -98,10 +106,18 @@ async def answer(
 
 
 async def _prepared(
-    engine: Engine, request: Request, timing: Timing, deadline: float, work: Callable[[bytes], T]
+    engine: Engine,
+    request: Request,
+    timing: Timing,
+    deadline: float,
+    work: Callable[[bytes], T],
+    work_masked: Callable[[bytes, bytes], T] | None = None,
 ) -> T:
     with timing.measure("read"):
-        data = await engine.unless_over(_read(engine, request, deadline))
+        reading = _read(engine, request, deadline, mask=work_masked is not None)
+        data, mask = await engine.unless_over(reading)
+    if work_masked is not None and mask is not None:
+        work = partial(work_masked, mask)
     with timing.measure("inspect"):
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
@@ -110,10 +126,10 @@ async def _prepared(
             raise ProblemError(problems.TIMEOUT, _too_slow(engine, "to be looked at")) from exc
 
 
-async def _read(engine: Engine, request: Request, deadline: float) -> bytes:
+async def _read(engine: Engine, request: Request, deadline: float, *, mask: bool) -> Sent:
     try:
         async with asyncio.timeout(deadline - time.monotonic()):
-            return await read_body(request)
+            return await read_body(request, mask=mask)
     except TimeoutError as exc:
         raise ProblemError(problems.BODY_TIMEOUT, _too_slow(engine, "to arrive")) from exc
 

@@ -70,9 +70,13 @@ READ_FILE = (
 )
 
 
-def body(description: str, *media_types: str) -> Schema:
-    """The request body of an endpoint: raw bytes, or a multipart form with the field `file`."""
-    form = {"type": "object", "properties": {"file": _BINARY}, "required": ["file"]}
+def body(description: str, *media_types: str, beside: dict[str, str] | None = None) -> Schema:
+    """The request body of an endpoint: raw bytes, or a multipart form with the field `file`.
+
+    `beside` has the other fields that the form may have, with what their files are.
+    """
+    fields = {name: {**_BINARY, "description": meaning} for name, meaning in (beside or {}).items()}
+    form = {"type": "object", "properties": {"file": _BINARY, **fields}, "required": ["file"]}
     content: Schema = {each: {"schema": _BINARY} for each in (*media_types, "application/octet-stream")}
     content["multipart/form-data"] = {"schema": form}
     return {"requestBody": {"required": True, "description": description, "content": content}}

@@ -8,8 +8,16 @@ from pydantic_core import PydanticCustomError
 
 from model.config import MAX_GROUPS, Tune
 from model.errors import ParameterError
-from model.options import DEFAULT_QUALITY, DecodeOptions, EncodeOptions, MapSize, MapStyle
-from model.types import FileInfo, ModelInfo, Region
+from model.options import (
+    DEFAULT_QUALITY,
+    MAX_ROIS,
+    MAX_WEIGHT,
+    DecodeOptions,
+    EncodeOptions,
+    MapSize,
+    MapStyle,
+)
+from model.types import FileInfo, ModelInfo, Region, Roi
 from service.jobs.compare import Comparison
 
 Quality = Annotated[float, Field(ge=1, le=100, allow_inf_nan=False)]
@@ -17,6 +25,7 @@ ModelName = Annotated[
     str | None, Field(description="Name of a model, see /models; the default one if absent.")
 ]
 PictureFormat = Literal["png", "jpeg", "webp"]
+_ROI = "^[0-9]+,[0-9]+,[0-9]+,[0-9]+,[0-9]+([.][0-9]+)?$"
 
 
 def _checked_region(text: str | None) -> str | None:
@@ -29,6 +38,18 @@ def _checked_region(text: str | None) -> str | None:
 
 def _region(text: str | None) -> Region | None:
     return None if text is None else Region.of(text)
+
+
+def _checked_rois(texts: list[str]) -> list[str]:
+    try:
+        EncodeOptions(roi=_rois(texts))
+    except ParameterError as exc:
+        raise PydanticCustomError("roi", "{reason}", {"reason": str(exc)}) from exc
+    return texts
+
+
+def _rois(texts: list[str]) -> tuple[Roi, ...]:
+    return tuple(map(Roi.of, texts))
 
 
 class CompressQuery(BaseModel):
@@ -101,6 +122,20 @@ class FileQuery(CompressQuery):
             "Otherwise a picture is kept so only where that makes the file smaller, or fits the size asked for."
         ),
     ] = False
+    roi: Annotated[
+        list[Annotated[str, Field(json_schema_extra={"pattern": _ROI})]],
+        AfterValidator(_checked_rois),
+        Field(
+            max_length=MAX_ROIS,
+            description="A region of interest: x, y, width, height in pixels of the upright picture, and how many "
+            f"times its errors weigh as much as without it (1/{MAX_WEIGHT} to {MAX_WEIGHT}): it is coded better or "
+            "worse, at the cost or to the benefit of the file's size. Cells of 64 x 64 pixels have one weight, the "
+            "largest of their pixels. May be given several times, and a later rectangle covers those before it; a "
+            "mask in the form's field `roi` says the same of each pixel. Not for models of one rate.",
+            examples=[["0,0,256,256,4"]],
+        ),
+    ] = []
+
     metadata: Annotated[
         Literal["drop", "keep"],
         Field(
@@ -119,6 +154,7 @@ class FileQuery(CompressQuery):
             target_psnr=self.target_psnr,
             target_ssimulacra2=self.target_ssimulacra2,
             tune=self.tune,
+            roi=_rois(self.roi),
             lossless=self.lossless or None,
         )
 

@@ -7,13 +7,14 @@ from typing import ClassVar, Generic, NamedTuple, Self, TypeVar
 from model.container.format import Container, inspect
 from model.images.files import read_image, read_size
 from model.images.maps import drawing, mean_importance
+from model.images.masks import read_mask
 from model.images.metadata import read_metadata
 from model.images.writing import write_image
 from model.options import DecodeOptions, EncodeOptions, MapOptions
 from model.protocol import DEFAULT_ENCODE_OPTIONS, DEFAULT_MAP_OPTIONS, PictureCodec
 from model.steps import Work
 from model.tiling import TileGrid
-from model.types import FileInfo, Limits
+from model.types import FileInfo, Limits, Metadata
 from service.observe.timing import Timing
 
 T = TypeVar("T")
@@ -138,10 +139,17 @@ class Compress(OfPicture[Compressed]):
 
     Attributes:
         keep_metadata: whether the file carries the picture file's.
+        mask: the mask file of its regions of interest, of as many pixels; None where there is none.
     """
 
     op = "compress"
     keep_metadata: bool = False
+    mask: bytes | None = None
+
+    @property
+    def pixels(self) -> int:
+        """A mask is decoded too, and has as many."""
+        return super().pixels * (1 if self.mask is None else 2)
 
     @property
     def work_pixels(self) -> int:
@@ -150,17 +158,25 @@ class Compress(OfPicture[Compressed]):
 
     @property
     def kind(self) -> str:
-        """Pictures are kept without loss much faster than they are coded."""
-        return f"{super().kind} lossless" if self.options.lossless else super().kind
+        """Pictures are kept without loss much faster than they are coded, and pixels of masks take less time."""
+        return super().kind + " lossless" * bool(self.options.lossless) + " masked" * (self.mask is not None)
 
     def work(self, timing: Timing) -> Work[Compressed]:
         """See `Operation`."""
         with timing.measure("decode"):
             array, notes = read_image(self.data, limits=self.limits)
             metadata, dropped = read_metadata(self.data, keep=self.keep_metadata, limits=self.limits)
-        options = replace(self.options, metadata=metadata)
-        file = yield from self.codec.encoding(array, options)
+        encoding = self.codec.encoding(array, self._options(metadata, timing))
+        file = yield from encoding
         return Compressed(file, inspect(file), notes + dropped)
+
+    def _options(self, metadata: Metadata, timing: Timing) -> EncodeOptions:
+        """With what was read; of a mask the codec makes a small plane, and nobody keeps its pixels."""
+        options = replace(self.options, metadata=metadata)
+        if self.mask is None:
+            return options
+        with timing.measure("decode"):
+            return replace(options, roi=read_mask(self.mask, limits=self.limits))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -4,7 +4,8 @@ Both codecs run in this process, with the same threads, on the same pictures, in
 machine does hits both. Compressing is from a uint8 array to bytes, decompressing from bytes to a uint8 array.
 Medians over the pictures, of each picture's median over the rounds. `--memory` measures peak memory, `--tiles`
 what tiles cost in bytes and what they save where a region is decoded, `--prefixes` how good cut files are, and
-`--targets` how close files come to what is asked for, and in what time.
+`--targets` how close files come to what is asked for, and in what time, `--roi` how much better a region of
+interest is in files of the same size.
 """
 
 import argparse
@@ -29,10 +30,12 @@ from training.data.pictures import read_rgb
 from training.measure.compressai_reference import NAME, Hyperprior
 from training.measure.memory import MemoryUse, measure_memory
 from training.measure.prefixes import HalfUse, PrefixUse, measure_prefixes
+from training.measure.regions import RegionUse, measure_regions
 from training.measure.targets import TargetUse, measure_targets
 from training.measure.tiles import TileUse, measure_tiles
 
 DEFAULT_QUALITY = 50.0  # 0.66 bpp on Kodak, about the published rate of the hyperprior at its quality 5
+_WEIGHTS = (2.0, 4.0, 8.0, 16.0)  # of regions of interest
 _LARGE = Limits(max_pixels=2**32)  # whatever one wants to measure
 
 
@@ -85,6 +88,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parts.add_argument(
         "--targets", action="store_true", help="measure targets on the pictures of FOLDER, not speed"
     )
+    parts.add_argument(
+        "--roi", action="store_true", help="measure regions of interest in the pictures of FOLDER, not speed"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -96,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.folder is None and args.memory is None:
         raise ParameterError(
-            "give a folder of pictures to measure speed, --tiles, --prefixes or --targets, or --memory, or both"
+            "give a folder of pictures to measure speed, --tiles, --prefixes, --targets or --roi, or --memory or both"
         )
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -110,6 +116,10 @@ def run(args: argparse.Namespace) -> int:
     elif args.folder and args.targets:
         arrays = [read_rgb(path) for path in pictures_in(args.folder)]
         sys.stdout.write(target_table(measure_targets(codec_of(args), arrays)))
+    elif args.folder and args.roi:
+        arrays = [read_rgb(path) for path in pictures_in(args.folder)]
+        found = measure_regions(codec_of(args), arrays, quality=args.quality, weights=_WEIGHTS)
+        sys.stdout.write(region_table(found))
     elif args.folder:
         arrays = [read_rgb(path) for path in pictures_in(args.folder)]
         subjects = [subject_of(codec_of(args), args.quality), _hyperprior(args.device)]
@@ -230,6 +240,21 @@ def target_table(rows: Sequence[TargetUse]) -> str:
                 f"| {_asked(row)} | {row.pictures} | {_farthest(row)} | {row.size:.0f} | {row.psnr:.2f} dB "
                 f"| {1000 * row.seconds:.0f} ms | {row.ratio:.1f}x | {row.longest:.1f}x |"
                 for row in rows
+            ),
+            "",
+        ]
+    )
+
+
+def region_table(rows: Sequence[RegionUse]) -> str:
+    """Markdown: each weight of a region in the middle."""
+    return "\n".join(
+        [
+            f"| weight, at {rows[0].bpp:.2f} bpp | PSNR inside | of the least picture | PSNR outside |",
+            "|---|---|---|---|",
+            *(
+                f"| {r.weight:g} | {r.inside:+.2f} dB | {r.least:+.2f} dB | {r.outside:+.2f} dB |"
+                for r in rows
             ),
             "",
         ]

@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from model.container.format import pack, truncate
 from model.options import DecodeOptions, EncodeOptions
@@ -79,7 +79,8 @@ def _half(codec: PictureCodec, file: bytes, array: Pixels, *, quality: float) ->
     """The share of the bytes, and dB behind."""
     size = min(_sizes(codec, file), key=lambda size: abs(size - len(file) / 2))
     cut = psnr(array, codec.decode(truncate(file, size)))
-    return size / len(file), psnr(array, codec.decode(_largest(codec, array, size, below=quality))) - cut
+    same = largest_file(codec, array, size, options=_at(quality), below=quality)
+    return size / len(file), psnr(array, codec.decode(same)) - cut
 
 
 def _sizes(codec: PictureCodec, file: bytes) -> list[int]:
@@ -89,12 +90,14 @@ def _sizes(codec: PictureCodec, file: bytes) -> list[int]:
     return [len(pack(whole.header, whole.payloads[:count])) for count in counts]
 
 
-def _largest(codec: PictureCodec, array: Pixels, size: int, *, below: float) -> bytes:
-    """The file of the highest quality of those that are no larger; that of the lowest where all are."""
-    best, low, high = codec.encode(array, _at(1)), 1.0, below
+def largest_file(
+    codec: PictureCodec, array: Pixels, size: int, *, options: EncodeOptions, below: float = 100.0
+) -> bytes:
+    """The file of the highest quality of those that are no larger; that of the lowest where all are larger."""
+    best, low, high = codec.encode(array, replace(options, quality=1)), 1.0, below
     for _ in range(_TRIALS):
         middle = (low + high) / 2
-        found = codec.encode(array, _at(middle))
+        found = codec.encode(array, replace(options, quality=middle))
         if len(found) <= size:
             best, low = found, middle
         else:

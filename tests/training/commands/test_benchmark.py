@@ -21,6 +21,7 @@ from training.commands.benchmark import (
     Timing,
     memory_table,
     prefix_table,
+    region_table,
     speed_table,
     subject_of,
     target_table,
@@ -32,6 +33,7 @@ from training.measure.compressai_reference import Hyperprior
 from training.measure.memory import MemoryUse, measure_memory, synthetic_photo
 from training.measure.metrics import psnr
 from training.measure.prefixes import measure_prefixes
+from training.measure.regions import measure_regions
 from training.measure.targets import measure_targets
 from training.measure.tiles import measure_tiles
 
@@ -137,10 +139,25 @@ def test_targets_are_measured_beside_files_of_the_quality_that_they_found(tiny_c
     assert all(line.endswith("| 6000 ms | 3.0x | 3.0x |") for line in lines[2:])
 
 
-@pytest.mark.parametrize("both", [("--tiles", "--prefixes"), ("--prefixes", "--targets")])
-def test_tiles_prefixes_and_targets_are_measured_one_at_a_time(both: tuple[str, str]) -> None:
+def test_regions_are_measured_in_files_of_one_size(tiny_codec: Codec) -> None:
+    arrays = [scene(256, 256), scene(256, 320, seed=1)]
+    rows = measure_regions(tiny_codec, arrays, quality=70, weights=(1.0, 4.0))
+    files = [tiny_codec.encode(array, EncodeOptions(quality=70, lossless=False)) for array in arrays]
+    bpp = statistics.fmean(tiny_codec.read(file).info().bpp for file in files)
+    assert [(row.weight, row.bpp) for row in rows] == [(1, bpp), (4, bpp)]
+    assert abs(rows[0].inside) < 0.2  # another file only by the search for its quality
+    assert abs(rows[0].outside) < 0.2
+    assert rows[1].inside > rows[0].inside
+    assert rows[1].outside < rows[0].outside
+    assert all(row.least <= row.inside for row in rows)
+    last = region_table(rows).splitlines()[-1]
+    assert last == (f"| 4 | {rows[1].inside:+.2f} dB | {rows[1].least:+.2f} dB | {rows[1].outside:+.2f} dB |")
+
+
+@pytest.mark.parametrize("two", [["--tiles", "--prefixes"], ["--prefixes", "--roi"]])
+def test_tiles_prefixes_and_regions_are_measured_one_at_a_time(two: list[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
-        main(["benchmark", "pictures", *both])
+        main(["benchmark", "pictures", *two])
 
 
 def test_an_error_there_is_an_error_here() -> None:
