@@ -105,7 +105,7 @@ class EncodeOptions:
         chosen = (self.quality, self.target, self.tune, self.plane, self.roi)
         if self.lossless and any(each is not None for each in chosen):
             raise ParameterError(
-                "a lossless file has neither quality nor target nor tune nor plane nor regions of interest"
+                "a lossless file has neither quality nor tune nor plane nor target nor regions of interest"
             )
         if self.plane is not None and self.roi is not None:
             raise ParameterError("regions of interest make a plane: give one of the two")

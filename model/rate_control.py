@@ -17,8 +17,9 @@ from model.interest import interest_offsets
 from model.options import DEFAULT_QUALITY, PLANE_CELL, PLANE_STEPS, SIZES, EncodeOptions, Offsets, Target
 from model.types import Pixels
 
-# Trials by the estimate; after them the interval is halved instead. A quality that has been reached by then will do:
-# in small files it does not rise everywhere, by some tenths of a decibel, and no position need have what is wanted.
+# Trials by the estimate; after them the interval is halved instead. A quality that has been reached by then nearly
+# will do: in small files it does not rise everywhere, by some tenths of a decibel, and no position need have what is
+# wanted.
 _GUIDED = 4
 _ENDLESS = 1 << 48  # bytes: larger than every file
 
@@ -49,6 +50,10 @@ class Goal:
         width = 0.15 if target.name == "target_psnr" else 1.0
         low = float(target.value)
         return cls(low=low, aim=low + 0.4 * width, high=low + width, at_most=False)
+
+    def nearly(self, value: float) -> bool:
+        """Whether a quality is passed by twice what it may be passed by at most."""
+        return not self.at_most and self.low <= value <= 2 * self.high - self.low
 
     def will_do(self, value: float) -> bool:
         """Whether a value is on the right side, however far."""
@@ -95,7 +100,7 @@ class Search:
         if not self._inside:
             return None
         if len(self._trials) >= _GUIDED:
-            if not self.goal.at_most and any(map(self.goal.will_do, self._trials.values())):
+            if any(map(self.goal.nearly, self._trials.values())):
                 return None
             return self._inside[len(self._inside) // 2]
         inside = slice(self._inside.start, self._inside.stop)

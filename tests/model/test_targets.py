@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from model.checkpoints import load_codec
@@ -86,6 +86,7 @@ def test_a_psnr_is_reached(tiny_codec: Codec, size: tuple[int, int], mode: str, 
         min(99.0, psnr(array[..., :3], tiny_codec.decode(file)[..., :3]))
         for file in ends_of(tiny_codec, size, mode)
     )
+    assume(low <= high)  # one pixel under random weights need not gain
     target = low + share * (high - low)
     file = coded(tiny_codec, array, target_psnr=target)
     assert psnr(array[..., :3], tiny_codec.decode(file)[..., :3]) >= target
