@@ -103,7 +103,7 @@ class FileQuery(CompressQuery):
             gt=0,
             allow_inf_nan=False,
             description="Instead of `quality`, the PSNR that the decoded picture reaches, in dB over red, green and "
-            "blue: the smallest file found that is not below it. Takes about five times as long as a quality.",
+            "blue: the smallest file found that is not below it. Takes about seven times as long as a quality.",
         ),
     ] = None
     target_ssimulacra2: Annotated[
