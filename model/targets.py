@@ -9,7 +9,7 @@ those every third strip of 32 columns, put together. What it costs more at the s
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
@@ -30,6 +30,7 @@ from model.options import (
     DecodeOptions,
     EncodeOptions,
     Offsets,
+    Target,
     TargetName,
 )
 from model.rate_control import Goal, Search, most_bytes, resolve_setting
@@ -89,13 +90,15 @@ def encode_to_target(model: LoadedModel, array: Pixels, options: EncodeOptions) 
         if smaller is not None:
             return smaller
     if best is None:
-        raise (yield from _out_of_reach(model, source, options, trials))
+        for position in {0, QUALITY_STEPS} - trials.keys():
+            trials[position] = yield from _trial(model, source, options, position)
+        best = _best(trials, goal)
+    if best is None:
+        raise _out_of_reach(target, (trials[0], trials[QUALITY_STEPS]), pixels=pixels)
     return best.file
 
 
-def _search(
-    model: LoadedModel, source: Source, options: EncodeOptions, goal: Goal
-) -> Work[Mapping[int, Trial]]:
+def _search(model: LoadedModel, source: Source, options: EncodeOptions, goal: Goal) -> Work[dict[int, Trial]]:
     """The trials that were made, by their positions on the quality axis."""
     search = Search(goal, _SAMPLED, (yield from _sample_values(model, source, options)))
     trials: dict[int, Trial] = {}
@@ -168,21 +171,14 @@ def _strips(side: int, *, every: int) -> NDArray[np.intp]:
     return np.flatnonzero(strips % every == min(every // 2, strips[-1]))
 
 
-def _out_of_reach(
-    model: LoadedModel, source: Source, options: EncodeOptions, trials: Mapping[int, Trial]
-) -> Work[TargetError]:
-    """What to raise where no quality reaches the target."""
-    assert options.target is not None
-    name, wanted = options.target
-    ends: list[float] = []
-    for position in (0, QUALITY_STEPS):
-        trial = trials.get(position) or (yield from _trial(model, source, options, position))
-        ends.append(trial.value if name not in SIZES else len(trial.file))
-    if name == "target_bpp":
-        ends = [8 * size / (source.array.shape[0] * source.array.shape[1]) for size in ends]
-    lowest, highest = ends
-    digits, unit = _WORDS[name]
+def _out_of_reach(target: Target, ends: Sequence[Trial], *, pixels: int) -> TargetError:
+    """What to raise where neither the lowest nor the highest quality, nor what lies between, reaches the target."""
+    digits, unit = _WORDS[target.name]
+    values = [trial.value for trial in ends]
+    if target.name in SIZES:
+        values = [len(trial.file) * (1 if target.name == "target_bytes" else 8 / pixels) for trial in ends]
+    lowest, highest = sorted(values)
     return TargetError(
-        f"{name} {wanted} is out of reach: files of this picture have {lowest:.{digits}f} to {highest:.{digits}f} "
-        f"{unit}, from quality 1 to 100"
+        f"{target.name} {target.value} is out of reach: files of this picture have {lowest:.{digits}f} to "
+        f"{highest:.{digits}f} {unit}, from quality 1 to 100"
     )
