@@ -78,7 +78,8 @@ def test_a_run_trains_resumes_and_exports_a_working_codec(
     second, progress = read_tensors(folder / "run" / STATE)
     assert (progress.step, progress.skipped) == (6, 0)
     assert not torch.equal(
-        first["network.transforms.analysis.head.weight"], second["network.transforms.analysis.head.weight"]
+        first["network.transforms.analysis.head.1.weight"],
+        second["network.transforms.analysis.head.1.weight"],
     )
     assert list((folder / "run" / "tensorboard").iterdir())
     capsys.readouterr()
@@ -145,7 +146,7 @@ def test_a_run_starts_from_the_layers_that_fit(folder: Path, capsys: pytest.Capt
     capsys.readouterr()
     network = initial_network(config, recipe_of(config), load_pool(config.train_files, patch=64))
     assert "start anew: context.map." in capsys.readouterr().err
-    name = "transforms.analysis.head.weight"
+    name = "transforms.analysis.head.1.weight"
     assert torch.equal(network.state_dict()[name], read_tensors(weights)[0][name])
 
 
@@ -272,7 +273,7 @@ def test_the_average_forgets_its_first_steps(folder: Path) -> None:
     trainer = Trainer(
         config, load_pool(config.train_files, patch=64), Validation(()), device=torch.device("cpu")
     )
-    name = "transforms.analysis.head.weight"
+    name = "transforms.analysis.head.1.weight"
     expected = trainer.network.state_dict()[name].clone()
     for step, _ in enumerate(trainer.steps()):
         decay = 0.0 if step == 0 else (step + 1) / (step + 21)
