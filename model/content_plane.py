@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from model.options import PLANE_CELL, PLANE_STEPS, Offsets
+from model.options import PLANE_CELL, PLANE_STEPS, Offsets, plane_shape
 from model.types import Pixels
 
 # Chosen on held-out pictures by SSIMULACRA2 (training/results/ablations.md).
@@ -24,7 +24,7 @@ def content_offsets(array: Pixels) -> Offsets:
         array: uint8 [H, W, 3] or [H, W, 4].
     """
     height, width = array.shape[:2]
-    rows, columns = -(-height // PLANE_CELL), -(-width // PLANE_CELL)
+    rows, columns = plane_shape(height, width)
     if rows * columns < _LEAST_CELLS:
         return np.zeros((rows, columns), np.int8)
     busy = np.empty((rows, columns), np.float32)

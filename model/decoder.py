@@ -15,7 +15,7 @@ from model.context.offsets import unpack_offsets
 from model.entropy.tables import FRACTIONS
 from model.errors import HeaderError, NoImportanceMapError, WrongModelError
 from model.loaded import LoadedModel
-from model.options import PLANE_CELL, PLANE_STEPS, DecodeOptions
+from model.options import PLANE_CELL, PLANE_STEPS, DecodeOptions, plane_shape
 from model.rate_control import positions
 from model.steps import Step, Work
 from model.tiling import Box, TileGrid
@@ -150,7 +150,7 @@ class TileDecoder:
         offsets = unpack_offsets(
             _there(self.file, Section.PLANE, index),
             self.model.symbols.map_tables,
-            (-(-box.height // PLANE_CELL), -(-box.width // PLANE_CELL)),
+            plane_shape(box.height, box.width),
             limit=PLANE_STEPS,
         )
         at = positions(header.quality, offsets, cells=PLANE_CELL // stride)[: shape[0], : shape[1]]

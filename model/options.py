@@ -41,6 +41,11 @@ class Target(NamedTuple):
     value: float
 
 
+def plane_shape(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of the quality plane of so many pixels."""
+    return -(-height // PLANE_CELL), -(-width // PLANE_CELL)
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class EncodeOptions:
     """How a picture is to be encoded.

@@ -33,7 +33,8 @@ from model.options import (
     Target,
     TargetName,
 )
-from model.rate_control import Goal, Search, most_bytes, resolve_setting
+from model.quality_search import Goal, Search, most_bytes
+from model.rate_control import resolve_setting
 from model.steps import Work, together
 from model.types import NO_METADATA, Pixels
 

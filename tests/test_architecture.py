@@ -19,8 +19,8 @@ ORDER = {
     "model": (
         "errors", "types", "cpus", "tiling", "config", "container", "options", "steps", "protocol", "images",
         "errors", "types", "cpus", "tiling", "config", "container", "options", "interest", "steps", "protocol",
-        "images", "entropy", "context", "profiles", "loaded", "content_plane", "rate_control", "encoder", "decoder",
-        "targets", "codec", "checkpoints", "command_line", "cli",
+        "images", "entropy", "context", "profiles", "loaded", "content_plane", "rate_control", "quality_search",
+        "encoder", "decoder", "targets", "codec", "checkpoints", "command_line", "cli",
     ),
     "model.command_line": ("files", "encoding", "codecs", "outcomes", "batch"),
     "model.container": ("lossless", "reader", "header", "directory", "format"),

@@ -147,11 +147,6 @@ def first_products(spec: GroupSpec, weights: Mapping[str, Tensor]) -> FirstProdu
     )
 
 
-def near_taps(spec: GroupSpec) -> tuple[Tap, ...]:
-    """Within which a group sees those before."""
-    return ALL_TAPS if spec.refines else NEAR_TAPS
-
-
 class IntegerGroup:
     """One group's context model in integers. Frozen after construction."""
 
@@ -186,7 +181,7 @@ class IntegerGroup:
         self._out = linear(weights["out.weight"].T, hidden_max)
         first = first_products(spec, weights)
         self._conditioning = linear(*first.conditioning)
-        self._near = near_taps(spec)
+        self._near = ALL_TAPS if spec.near == REACH else NEAR_TAPS
         self._previous = [linear(*product) for product in first.previous]
         self._along = []
         if spec.refines:
@@ -304,7 +299,7 @@ class CodePlanes:
 def absent_layers(spec: GroupSpec) -> dict[str, Tensor]:
     """Zeros for the layers that only some groups have: on earlier groups, and on earlier passes."""
     size, width = spec.size, spec.width
-    near = 2 * (REACH if spec.refines else 1) + 1
+    near = 2 * spec.near + 1
     return {
         "previous.weight": torch.zeros(width, 2 * sum(spec.previous), near, near),
         "previous.bias": torch.zeros(width),

@@ -58,8 +58,8 @@ class GroupContext(nn.Module):
         self.spec = spec
         size, width, before = spec.size, spec.width, sum(spec.previous)
         self.conditioning = nn.Conv2d(spec.conditions, width, 5, padding=REACH)
-        near = REACH if spec.refines else 1
-        self.previous = nn.Conv2d(2 * before, width, 2 * near + 1, padding=near) if before else None
+        near = 2 * spec.near + 1
+        self.previous = nn.Conv2d(2 * before, width, near, padding=spec.near) if before else None
         self.along = nn.Conv2d(before + 1, size, 5, padding=REACH, bias=False) if spec.refines else None
         several = spec.passes > 1
         self.local = nn.Conv2d(2 * size, width, 5, padding=REACH) if several else None

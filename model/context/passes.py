@@ -55,6 +55,11 @@ class GroupSpec:
     refines: bool = False
 
     @property
+    def near(self) -> int:
+        """How far around a place the groups before are seen."""
+        return REACH if self.refines else 1
+
+    @property
     def passes(self) -> int:
         """How many passes the pattern has."""
         return passes_of(self.pattern)

@@ -166,8 +166,7 @@ class Compress(OfPicture[Compressed]):
         with timing.measure("decode"):
             array, notes = read_image(self.data, limits=self.limits)
             metadata, dropped = read_metadata(self.data, keep=self.keep_metadata, limits=self.limits)
-        encoding = self.codec.encoding(array, self._options(metadata, timing))
-        file = yield from encoding
+        file = yield from self.codec.encoding(array, self._options(metadata, timing))
         return Compressed(file, inspect(file), notes + dropped)
 
     def _options(self, metadata: Metadata, timing: Timing) -> EncodeOptions:

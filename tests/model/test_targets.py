@@ -22,7 +22,7 @@ from model.errors import ParameterError, TargetError
 from model.images.distortion import psnr, ssimulacra2
 from model.images.writing import write_image
 from model.options import TARGETS, EncodeOptions, Target
-from model.rate_control import Goal, Search
+from model.quality_search import Goal, Search
 from model.steps import Step, Work, run
 from model.types import Metadata, Pixels
 from tests.conftest import picture

@@ -36,8 +36,7 @@ def psnr(a: Pixels, b: Pixels) -> float:
         ParameterError: the arrays are not two uint8 pictures of the same size.
     """
     _check_pair(a, b)
-    error = float(np.mean(np.square(a.astype(np.float64) - b.astype(np.float64))))
-    return psnr_of_mse(error)
+    return distortion.psnr(a, b)
 
 
 def ms_ssim(a: Pixels, b: Pixels) -> float:
