@@ -45,8 +45,8 @@ ORDER = {
     ),
     "service.api": (
         "problems", "negotiation", "query", "rate", "addresses", "ending", "framing", "guard", "auth", "browsers",
-        "connections", "protocol", "requests", "openapi", "schemas", "body", "dependencies", "codec_routes",
-        "file_routes", "status_routes",
+        "connections", "protocol", "requests", "openapi", "parameters", "schemas", "body", "dependencies",
+        "codec_routes", "file_routes", "status_routes",
     ),
     "service.web": ("pages",),
     "training": ("config", "team", "data", "measure", "recipes", "run", "commands", "__main__"),

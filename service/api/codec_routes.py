@@ -21,15 +21,10 @@ from service.api import openapi, problems
 from service.api.body import MASK
 from service.api.dependencies import NOTES, answer, perform
 from service.api.negotiation import choose_format
+from service.api.parameters import CompressQuery, DecompressQuery, FileQuery, MapQuery
 from service.api.problems import ProblemError
 from service.api.query import refusal
-from service.api.schemas import (
-    ComparisonFacts,
-    CompressQuery,
-    DecompressQuery,
-    FileQuery,
-    MapQuery,
-)
+from service.api.schemas import ComparisonFacts
 from service.jobs.compare import Compare
 from service.jobs.engine import Engine
 from service.jobs.models import Models, limits_of

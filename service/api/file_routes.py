@@ -13,8 +13,9 @@ from model.container.reader import Reader
 from model.errors import ParameterError
 from service.api import openapi
 from service.api.dependencies import answer, look, perform
+from service.api.parameters import InspectQuery, TruncateQuery
 from service.api.query import refusal
-from service.api.schemas import FileFacts, InspectQuery, TruncateQuery
+from service.api.schemas import FileFacts
 from service.jobs.engine import Engine
 from service.jobs.models import limits_of
 from service.jobs.operations import Inspect

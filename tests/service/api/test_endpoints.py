@@ -17,7 +17,7 @@ from model.images.maps import heat_colours, overlay
 from model.images.writing import MEDIA_TYPES
 from model.options import EncodeOptions
 from model.types import Limits, Pixels
-from service.api.schemas import DecompressQuery, PictureFormat
+from service.api.parameters import DecompressQuery, PictureFormat
 from tests.effort import PATIENCE, wait_until
 from tests.service.fakes import LAST_GROUP, FakeCodec, picture_array, pixels, png
 from tests.service.server import metric
