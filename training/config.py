@@ -16,8 +16,8 @@ from model.errors import CheckpointFormatError, ParameterError
 T = TypeVar("T")
 
 _RESERVED = ("state", "weights")  # files of a run, beside those that its stages give their names to
-_OPTIMISERS = {"cwic": "muon", "cvpr2018": "adam"}  # of the profiles, where a stage names none
-_LEARNING_RATES = {"muon": 2e-3, "adam": 3.5e-4}  # where a stage names none
+_OPTIMISERS = {"cwic": "soap", "cvpr2018": "adam"}  # of the profiles, where a stage names none
+_LEARNING_RATES = {"soap": 1e-3, "adam": 3.5e-4}  # where a stage names none
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
@@ -46,12 +46,12 @@ class Stage:
         minutes: length in minutes of training, over all resumptions; None for no limit in time. A stage with neither
             has no end: it is trained until the command stops (`--minutes`, `--steps`, Ctrl-C), and again when it
             comes back, until `--finish` goes on to the stage after it. Such a stage has a constant learning rate.
-        optimizer: `adam`, or `muon` for the kernels that are matrices [out, in k k] with sides of 16 and more, and
-            Adam for the rest and for `blocks`. Where a stage names none: `muon` for `cwic`, and for `cvpr2018`
+        optimizer: `adam`, or `soap` for the kernels that are matrices [out, in k k] with sides of 16 and more, and
+            Adam for the rest and for `blocks`. Where a stage names none: `soap` for `cwic`, and for `cvpr2018`
             `adam`, the paper's.
         learning_rate: of the optimiser, at its highest; several values follow each other in equal parts of the
-            stage. Where a stage names none: 2e-3 for Muon, 3.5e-4 for Adam.
-        adam_learning_rate: of what Adam moves beside Muon, for the first value of `learning_rate`; it falls with it.
+            stage. Where a stage names none: 1e-3 for SOAP, 3.5e-4 for Adam.
+        adam_learning_rate: of what Adam moves beside SOAP, for the first value of `learning_rate`; it falls with it.
         schedule: of each of those values: `cosine`, a fall at its end, or `constant`.
         final_learning_rate: `cosine`: where it ends, as a share.
         shares: learning rates of single parts, as shares of the two; 1 for those not named.
@@ -71,7 +71,7 @@ class Stage:
     parts: Several[str] = ()
     steps: Whole | None = None
     minutes: Positive | None = None
-    optimizer: Literal["adam", "muon"] = "adam"
+    optimizer: Literal["adam", "soap"] = "adam"
     learning_rate: Annotated[Several[Positive], Field(min_length=1)] = (3.5e-4,)
     adam_learning_rate: Positive = 2e-4
     schedule: Literal["constant", "cosine"] = "cosine"

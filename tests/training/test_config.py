@@ -41,7 +41,7 @@ from training.run.trainer import recipe_of
         ({"stages": [{"name": "a", "steps": 1, "rate_weight": -1}]}, "rate_weight: .* equal to 0, got -1"),
         (
             {"stages": [{"name": "a", "steps": 1, "optimizer": "sgd"}]},
-            "optimizer: .*'adam' or 'muon', got 'sgd'",
+            "optimizer: .*'adam' or 'soap', got 'sgd'",
         ),
         ({"stages": [{"name": "a", "steps": 1, "schedule": "linear"}]}, "schedule: .*, got 'linear'"),
         ({"stages": [{"name": "a", "steps": 1, "adam_learning_rate": 0}]}, "adam_learning_rate: .*, got 0"),
@@ -121,11 +121,11 @@ def test_a_constant_schedule_falls_nowhere_and_a_cosine_of_share_1_is_one() -> N
 @pytest.mark.parametrize(
     ("codec", "stage", "optimizer", "rate"),
     [
-        (CODEC, {}, "muon", 2e-3),
+        (CODEC, {}, "soap", 1e-3),
         (CODEC, {"optimizer": "adam"}, "adam", 3.5e-4),
-        (CODEC, {"learning_rate": 1e-2}, "muon", 1e-2),
+        (CODEC, {"learning_rate": 1e-2}, "soap", 1e-2),
         ({"profile": "cvpr2018"}, {}, "adam", 3.5e-4),
-        ({"profile": "cvpr2018"}, {"optimizer": "muon"}, "muon", 2e-3),
+        ({"profile": "cvpr2018"}, {"optimizer": "soap"}, "soap", 1e-3),
     ],
 )
 def test_the_profile_chooses_the_optimiser_and_it_the_learning_rate(
