@@ -8,6 +8,7 @@ from torch import Tensor
 
 _TINY = 1e-8  # added to the root of the second moment, as in Adam
 _LEAST = 1e-12  # on the diagonal of a covariance when its basis is first computed: zeros have one, too
+_State = dict[str, Any]  # of a parameter: tensors by their names, and the number of steps
 _SIDES = {"rows": 0, "columns": 1}  # of a gradient's matrix, with their dimensions
 
 
@@ -60,10 +61,10 @@ class Soap(torch.optim.Optimizer):
                     _turn(state)
 
 
-def _begun(gradient: Tensor, longest: int, share: float) -> dict[str, Any]:
+def _begun(gradient: Tensor, longest: int, share: float) -> _State:
     """The state after a first gradient: its covariances and their eigenvectors, largest first."""
     still = torch.zeros_like(gradient, memory_format=torch.contiguous_format)
-    state: dict[str, Any] = {"step": 0, "mean": still, "square": still.clone()}
+    state: _State = {"step": 0, "mean": still, "square": still.clone()}
     for side, dimension in _SIDES.items():
         length = gradient.shape[dimension]
         if length <= longest:
@@ -75,34 +76,38 @@ def _begun(gradient: Tensor, longest: int, share: float) -> dict[str, Any]:
     return state
 
 
-def _direction(state: dict[str, Any], gradient: Tensor, beta: float) -> Tensor:
+def _direction(state: _State, gradient: Tensor, beta: float) -> Tensor:
     """Adam's step in the basis, brought back; the moments take the gradient in."""
     state["step"] += 1
     unbiased = 1 - beta ** int(state["step"])
     state["mean"].lerp_(gradient, 1 - beta)
     state["square"].lerp_(_turned(state, gradient).square(), 1 - beta)
     scale = (state["square"] / unbiased).sqrt().add_(_TINY).mul_(unbiased)
-    direction = _turned(state, state["mean"]) / scale
+    direction: Tensor = _turned(state, state["mean"]) / scale
     if "rows_basis" in state:
         direction = state["rows_basis"] @ direction
-    return direction @ state["columns_basis"].mT if "columns_basis" in state else direction
+    if "columns_basis" in state:
+        direction = direction @ state["columns_basis"].mT
+    return direction
 
 
-def _turned(state: dict[str, Any], matrix: Tensor) -> Tensor:
+def _turned(state: _State, matrix: Tensor) -> Tensor:
     """In the basis."""
     if "rows_basis" in state:
         matrix = state["rows_basis"].mT @ matrix
-    return matrix @ state["columns_basis"] if "columns_basis" in state else matrix
+    if "columns_basis" in state:
+        matrix = matrix @ state["columns_basis"]
+    return matrix
 
 
-def _remember(state: dict[str, Any], gradient: Tensor, share: float) -> None:
+def _remember(state: _State, gradient: Tensor, share: float) -> None:
     """Take the gradient into the averages of the covariances."""
     for side in _with_basis(state):
         rows = gradient if side == "rows" else gradient.mT
         state[side].lerp_(rows @ rows.mT, share)
 
 
-def _turn(state: dict[str, Any]) -> None:
+def _turn(state: _State) -> None:
     """One round of orthogonal iteration; the second moment follows the order of the eigenvalues."""
     for side in _with_basis(state):
         basis = state[f"{side}_basis"]
@@ -112,5 +117,5 @@ def _turn(state: dict[str, Any]) -> None:
         state[f"{side}_basis"] = torch.linalg.qr(ahead[:, order])[0]
 
 
-def _with_basis(state: dict[str, Any]) -> list[str]:
+def _with_basis(state: _State) -> list[str]:
     return [side for side in _SIDES if side in state]

@@ -183,7 +183,7 @@ def test_two_processes_train_as_one_with_the_double_batch(folder: Path, optimize
     assert progress.step == 10
     for name, value in ours.items():
         moved = float((theirs[name] - start[name]).abs().max())
-        # Adam divides by the size of a gradient: where one is all noise, so is the step. SOAP finds directions that are.
+        # Adam divides by the size of a gradient: where one is all noise, so is the step. SOAP finds such ones.
         assert float((value - theirs[name]).abs().mean()) <= noise * moved + 1e-7, name
 
 

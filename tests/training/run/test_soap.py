@@ -90,7 +90,8 @@ def test_it_needs_fewer_steps_than_adam_where_directions_are_mixed() -> None:
             optimiser.param_groups[0]["lr"] = lr * (1 - step / 200)
             optimiser.zero_grad()
             samples = random(64, 24, seed=step) @ mixing
-            (samples @ (weight - target).T).square().mean().backward()
+            loss = (samples @ (weight - target).T).square().mean()
+            loss.backward()  # type: ignore[no-untyped-call]  # torch's own
             optimiser.step()
         return float((mixing @ (weight - target).T).square().mean().detach())
 
