@@ -58,7 +58,7 @@ ORDER = {
     "training.recipes": ("base", "klt", "transform_start", "visual", "cwic", "cvpr2018"),
     "training.run": ("calibrate", "validation", "soap", "optimisers", "precision", "state", "trainer"),
     "training.commands": (
-        "arguments", "export", "train", "evaluate", "importance", "benchmark", "throughput",
+        "arguments", "export", "train", "evaluate", "importance", "benchmark", "throughput", "progress",
     ),
 }  # fmt: skip
 # What reaches up all the same: the whole app is what a replica of Ray's runs, and tracing's other half is imported
