@@ -29,6 +29,7 @@ Whole = Annotated[int, Field(gt=0)]
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Scale = Annotated[float, Field(gt=0, le=1)]
 Several = Annotated[tuple[T, ...], BeforeValidator(_as_tuple)]
 """One value or a list of them."""
 
@@ -125,6 +126,8 @@ class TrainConfig:
             coder made of the training pictures. Layers of other names or shapes start anew.
         stages: see `Stage`; one after the other.
         patch: side of the crops, in pixels; a multiple of 16, and for `cwic` 192 or more for a codec to be used.
+        scales: of the pictures' sides, 1 or less: each picture is trained on at all of them that leave room for a
+            crop, with a chance proportional to its area then. Small scales show more detail in a crop.
         batch: crops in a step, of each process.
         plane_share: `cwic`: share of the crops whose quality varies over the crop.
         prefix_share: `cwic`: share of the crops that are coded as a file that was cut after some channel group.
@@ -145,6 +148,7 @@ class TrainConfig:
     init_from: str | None = None
     stages: tuple[Stage, ...]
     patch: Annotated[int, Field(ge=16, multiple_of=16)] = 192
+    scales: Annotated[Several[Scale], Field(min_length=1)] = (1.0,)
     batch: Whole = 8
     plane_share: Share = 0.35
     prefix_share: Share = 0.05
@@ -161,6 +165,8 @@ class TrainConfig:
         names = [stage.name for stage in self.stages]
         if not len(set(names)) == len(names) > 0:
             raise ValueError(f"a run has stages, each with a name of its own, got {names}")
+        if 1.0 not in self.scales:
+            raise ValueError(f"scales: 1 must be among them, got {self.scales}")
         least = self.codec.lowest_level / self.codec.levels
         for stage in self.stages:
             if min(stage.mask_mean, default=1) <= least:
