@@ -5,7 +5,7 @@ machine does hits both. Compressing is from a uint8 array to bytes, decompressin
 Medians over the pictures, of each picture's median over the rounds. `--memory` measures peak memory, `--tiles`
 what tiles cost in bytes and what they save where a region is decoded, `--prefixes` how good cut files are, and
 `--targets` how close files come to what is asked for, and in what time, `--roi` how much better a region of
-interest is in files of the same size.
+interest is in files of the same size, `--effort` how many bytes each effort saves, and in what time.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from model.types import Limits, Pixels
 from training.commands.arguments import add_model_arguments, codec_of, pictures_in, quality
 from training.data.pictures import read_rgb
 from training.measure.compressai_reference import NAME, Hyperprior
+from training.measure.efforts import EffortUse, measure_efforts
 from training.measure.memory import MemoryUse, measure_memory
 from training.measure.prefixes import HalfUse, PrefixUse, measure_prefixes
 from training.measure.regions import RegionUse, measure_regions
@@ -91,6 +92,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parts.add_argument(
         "--roi", action="store_true", help="measure regions of interest in the pictures of FOLDER, not speed"
     )
+    parts.add_argument(
+        "--effort", action="store_true", help="measure efforts on the pictures of FOLDER, not speed"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -102,7 +106,8 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.folder is None and args.memory is None:
         raise ParameterError(
-            "give a folder of pictures to measure speed, --tiles, --prefixes, --targets or --roi, or --memory or both"
+            "give a folder of pictures to measure speed, --tiles, --prefixes, --targets, --roi or --effort, or "
+            "--memory or both"
         )
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -120,6 +125,9 @@ def run(args: argparse.Namespace) -> int:
         arrays = [read_rgb(path) for path in pictures_in(args.folder)]
         found = measure_regions(codec_of(args), arrays, quality=args.quality, weights=_WEIGHTS)
         sys.stdout.write(region_table(found))
+    elif args.folder and args.effort:
+        arrays = [read_rgb(path) for path in pictures_in(args.folder)]
+        sys.stdout.write(effort_table(measure_efforts(codec_of(args), arrays)))
     elif args.folder:
         arrays = [read_rgb(path) for path in pictures_in(args.folder)]
         subjects = [subject_of(codec_of(args), args.quality), _hyperprior(args.device)]
@@ -255,6 +263,22 @@ def region_table(rows: Sequence[RegionUse]) -> str:
             *(
                 f"| {r.weight:g} | {r.inside:+.2f} dB | {r.least:+.2f} dB | {r.outside:+.2f} dB |"
                 for r in rows
+            ),
+            "",
+        ]
+    )
+
+
+def effort_table(rows: Sequence[EffortUse]) -> str:
+    """Markdown: each effort beside the default one."""
+    return "\n".join(
+        [
+            "| effort | bytes at equal PSNR | of the least picture | time | beside the default |",
+            "|---|---|---|---|---|",
+            *(
+                f"| {row.effort} | {row.bd_rate:+.1f} % | {row.worst:+.1f} % "
+                f"| {row.seconds:.1f} s | {row.ratio:.1f}x |"
+                for row in rows
             ),
             "",
         ]
