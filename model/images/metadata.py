@@ -7,6 +7,7 @@
 Everything else is dropped: XMP, IPTC, comments.
 """
 
+import re
 import struct
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -17,6 +18,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from model.images.colour import is_srgb
 from model.images.files import look_at
+from model.images.tiff import check_fractions
 from model.types import MAX_METADATA, Limits, Metadata
 
 # Tags of the first directory; the others there are about how a TIFF or JPEG file is stored.
@@ -82,6 +84,10 @@ def _exif(image: ImageFile.ImageFile, data: bytes) -> bytes:
     if isinstance(image, PngImageFile) and "Raw profile type exif" not in image.info:
         image.info.setdefault("exif", _png_exif(data))  # or Pillow decodes the picture, to look behind it
     try:
+        if isinstance(
+            packed := image.info.get("exif"), bytes
+        ):  # of a TIFF, they were looked at with the file
+            check_fractions(re.sub(rb"^(Exif\0\0){1,2}", b"", packed))
         exif = image.getexif()
         tags: dict[int, Any] = {tag: value for tag, value in exif.items() if tag in _KEPT}
         for directory in _DIRECTORIES:
