@@ -250,9 +250,8 @@ def _read(data: bytes, kind: _Kind, limits: Limits) -> Picture:
         if image.info.get("bit_depth", 8) > 8:  # of HEIC, which comes scaled
             notes.append("depth-16-to-8")
         colour, alpha = load(image)
-    if sorted(image.size) != sorted(
-        size
-    ):  # a decoder's word against the header's, whose size has been checked
+    # The decoder's word against the header's, whose size has been checked.
+    if sorted(image.size) != sorted(size):
         raise BrokenImageError(f"{kind.name} of {size} pixels by its header and {image.size} by its samples")
     colour, colour_notes = to_srgb(colour, profile=image.info.get("icc_profile"))
     notes += colour_notes
