@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 _MAX_JPEG_SCANS = 256  # encoders write about 10; every scan is a pass over the whole picture, in a few bytes
 # Segments of 64 KB, which Pillow joins and looks into when it opens a file; cameras write one.
-_MAX_JPEG_EXIF = 32
+_MAX_JPEG_EXIF = 16
 _MAX_PYTHON_DECODED = 4 << 20  # bytes; Pillow's Python decoders (plain PPM, RLE BMP) take 1 s per MB
 _MAX_COUNTED_FRAMES = 1000
 # Plugins that read a header byte by byte take seconds for each MB.
