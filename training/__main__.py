@@ -16,6 +16,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "benchmark": "measure speed beside CompressAI, and memory",
         "throughput": "measure training speed beside a plain loop",
         "importance": "draw pictures beside their importance maps",
+        "crops": "draw crops of files beside other formats, of cut files, regions and targets",
     }
 )
 """Name and help of each module of `training.commands`."""

@@ -1,6 +1,7 @@
 """Regions of interest on the page in a real browser: drawn, moved, written down, and sent."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from selenium.webdriver import ActionChains, Keys
@@ -38,8 +39,9 @@ def drag(
     left, top, width, height = page.run(
         "const box = $('sheet').getBoundingClientRect(); return [box.left, box.top, box.width, box.height]"
     )
-    chain = ActionChains(page.driver, 50, devices=[PointerInput(kind, kind)])
-    pointer = chain.w3c_actions.pointer_action
+    device: Any = PointerInput  # selenium has no types for it
+    chain = ActionChains(page.driver, 50, devices=[device(kind, kind)])
+    pointer: Any = chain.w3c_actions.pointer_action
     pointer.move_to_location(left + start[0] * width, top + start[1] * height)
     pointer.pointer_down()
     pointer.move_to_location(left + (start[0] + end[0]) / 2 * width, top + (start[1] + end[1]) / 2 * height)
