@@ -56,9 +56,9 @@ ORDER = {
         "targets", "regions", "files", "reuse", "curves", "report", "plot",
     ),
     "training.recipes": ("base", "klt", "transform_start", "visual", "cwic", "cvpr2018"),
-    "training.run": ("calibrate", "validation", "muon", "optimisers", "precision", "state", "trainer"),
+    "training.run": ("calibrate", "validation", "soap", "optimisers", "precision", "state", "trainer"),
     "training.commands": (
-        "arguments", "export", "train", "evaluate", "importance", "benchmark", "throughput",
+        "arguments", "export", "train", "evaluate", "importance", "benchmark", "throughput", "progress",
     ),
 }  # fmt: skip
 # What reaches up all the same: the whole app is what a replica of Ray's runs, and tracing's other half is imported

@@ -15,6 +15,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "evaluate": "measure rate and distortion of real files, beside other formats",
         "benchmark": "measure speed beside CompressAI, and memory",
         "throughput": "measure training speed beside a plain loop",
+        "progress": "draw how reports of `evaluate` improve with the hours of training",
         "importance": "draw pictures beside their importance maps",
         "crops": "draw crops of files beside other formats, of cut files, regions and targets",
     }

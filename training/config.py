@@ -16,8 +16,8 @@ from model.errors import CheckpointFormatError, ParameterError
 T = TypeVar("T")
 
 _RESERVED = ("state", "weights")  # files of a run, beside those that its stages give their names to
-_OPTIMISERS = {"cwic": "muon", "cvpr2018": "adam"}  # of the profiles, where a stage names none
-_LEARNING_RATES = {"muon": 2e-3, "adam": 3.5e-4}  # where a stage names none
+_OPTIMISERS = {"cwic": "soap", "cvpr2018": "adam"}  # of the profiles, where a stage names none
+_LEARNING_RATES = {"soap": 1e-3, "adam": 3.5e-4}  # where a stage names none
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
@@ -29,6 +29,7 @@ Whole = Annotated[int, Field(gt=0)]
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Scale = Annotated[float, Field(gt=0, le=1)]
 Several = Annotated[tuple[T, ...], BeforeValidator(_as_tuple)]
 """One value or a list of them."""
 
@@ -46,12 +47,12 @@ class Stage:
         minutes: length in minutes of training, over all resumptions; None for no limit in time. A stage with neither
             has no end: it is trained until the command stops (`--minutes`, `--steps`, Ctrl-C), and again when it
             comes back, until `--finish` goes on to the stage after it. Such a stage has a constant learning rate.
-        optimizer: `adam`, or `muon` for the kernels that are matrices [out, in k k] with sides of 16 and more, and
-            Adam for the rest and for `blocks`. Where a stage names none: `muon` for `cwic`, and for `cvpr2018`
+        optimizer: `adam`, or `soap` for the kernels that are matrices [out, in k k] with sides of 16 and more, and
+            Adam for the rest and for `blocks`. Where a stage names none: `soap` for `cwic`, and for `cvpr2018`
             `adam`, the paper's.
         learning_rate: of the optimiser, at its highest; several values follow each other in equal parts of the
-            stage. Where a stage names none: 2e-3 for Muon, 3.5e-4 for Adam.
-        adam_learning_rate: of what Adam moves beside Muon, for the first value of `learning_rate`; it falls with it.
+            stage. Where a stage names none: 1e-3 for SOAP, 3.5e-4 for Adam.
+        adam_learning_rate: of what Adam moves beside SOAP, for the first value of `learning_rate`; it falls with it.
         schedule: of each of those values: `cosine`, a fall at its end, or `constant`.
         final_learning_rate: `cosine`: where it ends, as a share.
         shares: learning rates of single parts, as shares of the two; 1 for those not named.
@@ -71,7 +72,7 @@ class Stage:
     parts: Several[str] = ()
     steps: Whole | None = None
     minutes: Positive | None = None
-    optimizer: Literal["adam", "muon"] = "adam"
+    optimizer: Literal["adam", "soap"] = "adam"
     learning_rate: Annotated[Several[Positive], Field(min_length=1)] = (3.5e-4,)
     adam_learning_rate: Positive = 2e-4
     schedule: Literal["constant", "cosine"] = "cosine"
@@ -125,6 +126,8 @@ class TrainConfig:
             coder made of the training pictures. Layers of other names or shapes start anew.
         stages: see `Stage`; one after the other.
         patch: side of the crops, in pixels; a multiple of 16, and for `cwic` 192 or more for a codec to be used.
+        scales: of the pictures' sides, 1 or less: each picture is trained on at all of them that leave room for a
+            crop, with a chance proportional to its area then. Small scales show more detail in a crop.
         batch: crops in a step, of each process.
         plane_share: `cwic`: share of the crops whose quality varies over the crop.
         prefix_share: `cwic`: share of the crops that are coded as a file that was cut after some channel group.
@@ -145,6 +148,7 @@ class TrainConfig:
     init_from: str | None = None
     stages: tuple[Stage, ...]
     patch: Annotated[int, Field(ge=16, multiple_of=16)] = 192
+    scales: Annotated[Several[Scale], Field(min_length=1)] = (1.0,)
     batch: Whole = 8
     plane_share: Share = 0.35
     prefix_share: Share = 0.05
@@ -161,6 +165,8 @@ class TrainConfig:
         names = [stage.name for stage in self.stages]
         if not len(set(names)) == len(names) > 0:
             raise ValueError(f"a run has stages, each with a name of its own, got {names}")
+        if 1.0 not in self.scales:
+            raise ValueError(f"scales: 1 must be among them, got {self.scales}")
         least = self.codec.lowest_level / self.codec.levels
         for stage in self.stages:
             if min(stage.mask_mean, default=1) <= least:

@@ -41,7 +41,7 @@ from training.run.trainer import recipe_of
         ({"stages": [{"name": "a", "steps": 1, "rate_weight": -1}]}, "rate_weight: .* equal to 0, got -1"),
         (
             {"stages": [{"name": "a", "steps": 1, "optimizer": "sgd"}]},
-            "optimizer: .*'adam' or 'muon', got 'sgd'",
+            "optimizer: .*'adam' or 'soap', got 'sgd'",
         ),
         ({"stages": [{"name": "a", "steps": 1, "schedule": "linear"}]}, "schedule: .*, got 'linear'"),
         ({"stages": [{"name": "a", "steps": 1, "adam_learning_rate": 0}]}, "adam_learning_rate: .*, got 0"),
@@ -57,6 +57,9 @@ from training.run.trainer import recipe_of
         ({"stages": [{"name": "a", "schedule": "constant", "rate_weight": 1}]}, r"both\) for rate_weight;"),
         ({"patch": 100}, "multiple of 16"),
         ({"batch": 0}, "batch: .* greater than 0, got 0"),
+        ({"scales": [1, 1.5]}, "scales.1: .* less than or equal to 1, got 1.5"),
+        ({"scales": []}, "scales: .* at least 1 item"),
+        ({"scales": 0.5}, "scales: 1 must be among them, got"),
         ({"ema": 1.5}, "ema: .* less than or equal to 1, got 1.5"),
         ({"learning": 1}, "unknown key: learning"),
         ({"learning": 1, "batch": 0}, "batch: .*; unknown key: learning"),
@@ -121,11 +124,11 @@ def test_a_constant_schedule_falls_nowhere_and_a_cosine_of_share_1_is_one() -> N
 @pytest.mark.parametrize(
     ("codec", "stage", "optimizer", "rate"),
     [
-        (CODEC, {}, "muon", 2e-3),
+        (CODEC, {}, "soap", 1e-3),
         (CODEC, {"optimizer": "adam"}, "adam", 3.5e-4),
-        (CODEC, {"learning_rate": 1e-2}, "muon", 1e-2),
+        (CODEC, {"learning_rate": 1e-2}, "soap", 1e-2),
         ({"profile": "cvpr2018"}, {}, "adam", 3.5e-4),
-        ({"profile": "cvpr2018"}, {"optimizer": "muon"}, "muon", 2e-3),
+        ({"profile": "cvpr2018"}, {"optimizer": "soap"}, "soap", 1e-3),
     ],
 )
 def test_the_profile_chooses_the_optimiser_and_it_the_learning_rate(

@@ -55,7 +55,9 @@ def run(args: argparse.Namespace) -> int:
     device = resolve_device(args.device)
     with tempfile.TemporaryDirectory() as folder:
         config = read_config(args.config, out=folder)
-        pool = load_pool(config.train_files, patch=config.patch, device=device, progress=True)
+        pool = load_pool(
+            config.train_files, patch=config.patch, scales=config.scales, device=device, progress=True
+        )
         trainer = Trainer(config, pool, Validation(()), device=device)
 
         def loss(network: nn.Module, x: Tensor) -> Tensor:

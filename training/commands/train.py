@@ -59,7 +59,9 @@ def run(args: argparse.Namespace) -> int:
     validation = load_validation(config.val_files)
     team, own_device = join(args.device)
     device = resolve_device(own_device)
-    pool = load_pool(config.train_files, patch=config.patch, device=device, progress=team.leads)
+    pool = load_pool(
+        config.train_files, patch=config.patch, scales=config.scales, device=device, progress=team.leads
+    )
     trainer = Trainer(
         config, pool, validation, device=device, team=team, compiled=args.compile, finish=args.finish
     )

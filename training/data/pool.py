@@ -1,11 +1,12 @@
 """Training crops from pictures that stay in memory, cut on the device that trains."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from model.errors import ParameterError
@@ -124,16 +125,32 @@ def load_pool(
     patterns: Iterable[str],
     *,
     patch: int,
+    scales: Iterable[float] = (1.0,),
     device: torch.device | str = "cpu",
     limits: Limits | None = None,
     progress: bool = False,
 ) -> PicturePool:
     """The pool of all pictures that match some glob patterns and that hold a crop of `patch` pixels.
 
+    Each is there once for each of `scales` (1 or less, of its sides) at which it still holds one.
+
     Raises:
         ParameterError: a pattern matches nothing, or every picture is smaller than a crop.
         BrokenImageError: more than 5 % of the files cannot be read; names the first.
     """
     found = load_pictures(patterns, min_side=patch, limits=limits, progress=progress)
-    arrays = [picture.array for picture in found.pictures]
+    arrays = [array for picture in found.pictures for array in _scaled(picture.array, scales, least=patch)]
     return PicturePool.of(arrays, device=device, broken=found.broken, small=found.small)
+
+
+def _scaled(array: Pixels, scales: Iterable[float], *, least: int) -> Iterator[Pixels]:
+    """A picture at each scale that leaves its sides at `least` pixels; filtered by Lanczos, as editors do."""
+    height, width = array.shape[:2]
+    for scale in scales:
+        size = (round(width * scale), round(height * scale))
+        if min(size) < least:
+            continue
+        if size == (width, height):
+            yield array
+        else:
+            yield np.asarray(Image.fromarray(array).resize(size, Image.Resampling.LANCZOS))

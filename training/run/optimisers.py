@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from training.config import Stage, scheduled
 from training.recipes.base import AnyNetwork, Recipe
-from training.run.muon import Muon
+from training.run.soap import Soap
 
 _LEAST_SIDE = 16  # of a kernel as a matrix; below it there are no directions to speak of
 _TRANSFORMS = "blocks"  # the part whose kernels are linear transforms, each row with a meaning of its own
@@ -73,19 +73,19 @@ def optimisers_of(network: AnyNetwork, recipe: Recipe, stage: Stage) -> Optimise
         parameter.requires_grad_(part in trained)
         parameter.grad = None
         if part in trained:
-            muon = stage.optimizer == "muon" and is_matrix(parameter, part)
-            (kernels if muon else others)[part].append(parameter)
-    beside = stage.adam_learning_rate / stage.learning_rate[0] if stage.optimizer == "muon" else 1.0
+            soap = stage.optimizer == "soap" and is_matrix(parameter, part)
+            (kernels if soap else others)[part].append(parameter)
+    beside = stage.adam_learning_rate / stage.learning_rate[0] if stage.optimizer == "soap" else 1.0
     members: list[torch.optim.Optimizer] = []
     if groups := _groups(kernels, stage, 1.0):
-        members.append(Muon(groups))
+        members.append(Soap(groups))
     if groups := _groups(others, stage, beside):
         members.append(torch.optim.Adam(groups))
     return Optimisers(*members)
 
 
 def is_matrix(parameter: Tensor, part: str) -> bool:
-    """Whether Muon moves it: a kernel that is a matrix [out, in k k] with sides that deserve the name."""
+    """Whether SOAP moves it: a kernel that is a matrix [out, in k k] with sides that deserve the name."""
     kernel = parameter.ndim == 4 and part != _TRANSFORMS
     return kernel and min(parameter.shape[0], parameter[0].numel()) >= _LEAST_SIDE
 

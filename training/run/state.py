@@ -32,7 +32,7 @@ class Progress:
         skipped: steps whose loss or gradient was not finite.
         memory: what the recipe carries from step to step.
         codec: config of the codec, as JSON.
-        stages: the run's stages, `NAME: PART, PART, ...`, with ` by muon` where that is the optimiser.
+        stages: the run's stages, `NAME: PART, PART, ...`, with ` by soap` where that is the optimiser.
     """
 
     stage: int = 0

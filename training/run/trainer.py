@@ -132,7 +132,7 @@ class Trainer:
         progress, codec = self.progress, self.config.codec.to_json()
         stages = [
             f"{stage.name}: {', '.join(self.recipe.trained(stage))}"
-            + " by muon" * (stage.optimizer == "muon")
+            + " by soap" * (stage.optimizer == "soap")
             for stage in self.config.stages
         ]
         begun = progress.stages[: progress.stage + 1]

@@ -99,7 +99,7 @@ def test_a_run_trains_resumes_and_exports_a_working_codec(
     assert codec.decode(codec.encode(array)).shape == array.shape
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+@pytest.mark.parametrize("optimizer", ["adam", "soap"])
 def test_training_lowers_the_loss(folder: Path, optimizer: str) -> None:
     rates: dict[str, object] = {"optimizer": optimizer, "learning_rate": 3e-3, "adam_learning_rate": 3e-3}
     config = read_config(write_config(folder, stage={"steps": 60, "noise_share": 0.2, **rates}))
@@ -183,7 +183,7 @@ def test_the_state_of_another_run_is_refused(folder: Path, changes: dict[str, An
 
 def test_the_state_of_another_optimiser_is_refused(folder: Path) -> None:
     run(train, "--config", str(write_config(folder)), "--device", "cpu", "--minutes", "1e-9")
-    with pytest.raises(ParameterError, match=r"map by muon.*this one has .*map'"):
+    with pytest.raises(ParameterError, match=r"map by soap.*this one has .*map'"):
         run(train, "--config", str(write_config(folder, stage={"optimizer": "adam"})), "--device", "cpu")
 
 
@@ -287,7 +287,7 @@ def test_the_average_forgets_its_first_steps(folder: Path) -> None:
     assert torch.allclose(trainer.ema.state_dict()[name], expected, rtol=1e-5, atol=1e-8)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+@pytest.mark.parametrize("optimizer", ["adam", "soap"])
 def test_a_resumed_run_takes_exactly_the_steps_of_one_that_went_on(folder: Path, optimizer: str) -> None:
     config = read_config(write_config(folder, stage={"steps": 50, "optimizer": optimizer}))
     pool = load_pool(config.train_files, patch=64)

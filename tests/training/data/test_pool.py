@@ -177,3 +177,17 @@ def test_the_pool_holds_the_pictures_pixels_in_order(tmp_path: Path) -> None:
     expected = np.concatenate([first.reshape(-1, 3), second.reshape(-1, 3)])
     assert np.array_equal(pool.pixels.numpy(), expected)
     assert pool.starts.tolist() == [0, 72]
+
+
+def test_pictures_are_there_at_every_scale_that_holds_a_crop(tmp_path: Path) -> None:
+    write_png(tmp_path / "a.png", noise(40, 60))
+    write_png(tmp_path / "b.png", noise(22, 21))
+    pool = load_pool([f"{tmp_path}/*"], patch=16, scales=(1, 0.75, 0.5))
+    sizes = list(zip(pool.heights.tolist(), pool.widths.tolist(), strict=True))
+    assert sizes == [(40, 60), (30, 45), (20, 30), (22, 21), (16, 16)]
+    areas = torch.tensor([height * width for height, width in sizes])
+    assert torch.allclose(pool.chances, areas / areas.sum())
+    crops = pool.crops(64, 16, generator=seeded(0)).float()
+    assert float(crops.flatten(1).std(1).min()) < 0.8 * float(
+        crops.flatten(1).std(1).max()
+    )  # noise, averaged

@@ -154,8 +154,8 @@ def test_a_resumed_run_keeps_the_weight_of_the_rate_that_it_has_found(folder: Pa
     assert progress.memory["gamma"] > gamma[-1] > gamma[0] == 2.0
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "muon"])
-def test_two_processes_train_as_one_with_the_double_batch(folder: Path, optimizer: str) -> None:
+@pytest.mark.parametrize(("optimizer", "noise"), [("adam", 0.02), ("soap", 0.15)])
+def test_two_processes_train_as_one_with_the_double_batch(folder: Path, optimizer: str, noise: float) -> None:
     common: dict[str, object] = {"optimizer": optimizer, "learning_rate": 1e-4}
     stages: list[dict[str, object]] = [
         {"name": "masked", "parts": PIXELS, "steps": 6, "mask_mean": 0.5, **common},
@@ -183,8 +183,8 @@ def test_two_processes_train_as_one_with_the_double_batch(folder: Path, optimize
     assert progress.step == 10
     for name, value in ours.items():
         moved = float((theirs[name] - start[name]).abs().max())
-        # Adam divides by the size of a gradient: where one is all noise, so is the step.
-        assert float((value - theirs[name]).abs().mean()) <= 0.02 * moved + 1e-7, name
+        # Adam divides by the size of a gradient: where one is all noise, so is the step. SOAP finds such ones.
+        assert float((value - theirs[name]).abs().mean()) <= noise * moved + 1e-7, name
 
 
 def test_a_kill_at_any_moment_leaves_a_state_to_go_on_from(folder: Path) -> None:

@@ -10,8 +10,8 @@ from model.profiles.cwic.network import CwicNetwork
 from tests.training.commands.test_train import CODEC
 from training.config import Stage, TrainConfig
 from training.recipes.cwic import CwicRecipe
-from training.run.muon import Muon
 from training.run.optimisers import Optimisers, is_matrix, optimisers_of
+from training.run.soap import Soap
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def recipe() -> CwicRecipe:
 
 
 def optimisers(network: CwicNetwork, **changes: Any) -> Optimisers:
-    values: dict[str, Any] = {"name": "a", "steps": 1, "optimizer": "muon", "learning_rate": (2e-3,)}
+    values: dict[str, Any] = {"name": "a", "steps": 1, "optimizer": "soap", "learning_rate": (2e-3,)}
     return optimisers_of(network, recipe(), Stage(**{**values, **changes}))
 
 
@@ -66,7 +66,7 @@ def test_kernels_with_two_real_sides_are_matrices(shape: tuple[int, ...], part: 
     assert is_matrix(torch.zeros(shape), part) is matrix
 
 
-def test_muon_moves_the_matrices_and_adam_the_rest_beside_it(network: CwicNetwork) -> None:
+def test_soap_moves_the_matrices_and_adam_the_rest_beside_it(network: CwicNetwork) -> None:
     found = shares(network, optimisers(network, shares={"blocks": 0.25, "codes": 2}, adam_learning_rate=2e-4))
     assert set(found) == {name for name, _ in network.named_parameters()}
     for name, parameter in network.named_parameters():
@@ -82,14 +82,14 @@ def test_adam_alone_moves_everything_at_the_stage_s_rate(network: CwicNetwork) -
     assert all(share == (0.5 if ".map." in name else 1) for name, share in found.items())
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+@pytest.mark.parametrize("optimizer", ["adam", "soap"])
 def test_parts_that_are_not_trained_are_frozen(network: CwicNetwork, optimizer: str) -> None:
     made = optimisers(network, optimizer=optimizer, parts=("codes",))
     assert shares(network, made).keys() == {n for n, p in network.named_parameters() if p.requires_grad}
     assert {recipe().part_of(name) for name in shares(network, made)} == {"codes"}
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+@pytest.mark.parametrize("optimizer", ["adam", "soap"])
 def test_one_state_of_all_goes_on_exactly(network: CwicNetwork, optimizer: str) -> None:
     made = optimisers(network, optimizer=optimizer)
     for group in made.param_groups:
@@ -112,8 +112,8 @@ def test_one_state_of_all_goes_on_exactly(network: CwicNetwork, optimizer: str) 
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
-def test_muon_comes_first_where_there_is_one(network: CwicNetwork) -> None:
+def test_soap_comes_first_where_there_is_one(network: CwicNetwork) -> None:
     made = optimisers(network)
     first = made.param_groups[0]
     assert first["share"] == 1
-    assert isinstance(made._members[0], Muon)
+    assert isinstance(made._members[0], Soap)
