@@ -18,8 +18,8 @@ def content_offsets(array: Pixels) -> Offsets:
     """A quality plane that follows a picture's content: calm places up, busy ones, which hide errors, down.
 
     Of each cell the mean logarithm of the variance of luma in blocks of 8x8; the offsets are proportional to how far
-    it is from the picture's mean, at most 12 steps. Zero where a picture has so few cells that a plane costs more than
-    it gains.
+    it is from the picture's mean, at most 12 steps. Zero where a picture has so few cells that a plane costs more
+    than it gains.
 
     Args:
         array: uint8 [H, W, 3] or [H, W, 4].
