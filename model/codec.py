@@ -110,7 +110,7 @@ class Codec(PictureCodec):
         """Code a picture into sinks of the caller's instead of a file; for calibration."""
         self._check_picture(array)
         own = with_plane(options, self.config, array)
-        run(results_of(TileEncoder(self._model, array, own, sink=sink).encoding))
+        run(TileEncoder(self._model, array, own, sink=sink).encoding())
 
     def _map_of(self, tiles: TileEncoder | TileDecoder, height: int, width: int) -> Work[Pixels]:
         out = np.empty((height, width), np.uint8)

@@ -1,6 +1,8 @@
 """Pictures to files: tile by tile, so that memory stays bounded whatever the picture's size."""
 
+import math
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -16,7 +18,8 @@ from model.context.offsets import pack_offsets
 from model.entropy.range_coder import Encoder, Sink
 from model.entropy.tables import Ints
 from model.loaded import LoadedModel
-from model.options import PLANE_CELL, PLANE_STEPS, EncodeOptions
+from model.options import PLANE_CELL, PLANE_STEPS, REFINEMENTS, EncodeOptions
+from model.profiles.cwic.refinement import REFINED_RDO, Latents, View
 from model.rate_control import positions, resolve_setting
 from model.steps import Step, Work
 from model.tiling import Box, TileGrid
@@ -25,6 +28,8 @@ from model.types import Check, Pixels
 # Columns of the importance map that are analysed at least: where a strided convolution has one column of output,
 # oneDNN reads past its input in bfloat16 (PyTorch 2.13, AMX), and what lies there comes into the codes.
 _MIN_CELLS = 2
+_SEEN_BEYOND = 32  # pixels around a tile that are looked at when it is refined; its codes change few beyond
+_REFINED_AT_ONCE = 8  # tiles: enough for all cores, few enough to keep their latents in memory
 
 
 class Source(NamedTuple):
@@ -74,16 +79,26 @@ class TileEncoder:
     """
 
     def __init__(
-        self, model: LoadedModel, array: Pixels, options: EncodeOptions, *, sink: Callable[[], Sink] = Encoder
+        self,
+        model: LoadedModel,
+        array: Pixels,
+        options: EncodeOptions,
+        *,
+        grey: bool = False,
+        sink: Callable[[], Sink] = Encoder,
     ) -> None:
         """Take a picture, whose first three channels are coded; raises ParameterError, see `resolve_setting`.
 
-        `sink` makes what the decisions of coding go to; an encoder, but in calibration.
+        `grey` says whether the decoder makes these equal; `sink` makes what the decisions of coding go to, an encoder
+        but in calibration.
         """
         height, width = array.shape[:2]
         self.setting = resolve_setting(options, model.config, height=height, width=width)
         self.model = model
         self.sink = sink
+        self.refinements = REFINEMENTS[options.effort]
+        self.strictness = REFINED_RDO if self.refinements else 1.0 if options.effort else math.inf
+        self._grey = grey
         self._array = array
         height, width = model.config.padded_size(height, width)
         self.grid = TileGrid(width, height, options.tile)  # padded: as many tiles as the picture has
@@ -92,21 +107,30 @@ class TileEncoder:
             cells = PLANE_CELL // model.config.map_stride
             self._positions = positions(self.setting.quality, self.setting.offsets, cells=cells)
 
-    @property
-    def encoding(self) -> "list[EncodeTile]":
-        """A step for each tile."""
-        return [EncodeTile(self, index) for index in range(self.grid.count)]
+    def encoding(self) -> Work[list[list[bytes]]]:
+        """The payloads of each tile, map first."""
+        coded: list[list[bytes]] = []
+        at_once = _REFINED_AT_ONCE if self.refinements else self.grid.count
+        for start in range(0, self.grid.count, at_once):
+            band = range(start, min(start + at_once, self.grid.count))
+            latents: Sequence[Latents | None] = [None for _ in band]
+            for done in range(self.refinements):
+                pace = 1 - done / self.refinements
+                latents = yield [
+                    RefineTile(self, index, own, pace) for index, own in zip(band, latents, strict=True)
+                ]
+            coded += yield [EncodeTile(self, index, own) for index, own in zip(band, latents, strict=True)]
+        return coded
 
     @property
     def mapping(self) -> "list[MapTile]":
         """A step for each tile."""
         return [MapTile(self, index) for index in range(self.grid.count)]
 
-    def analyse(self, index: int, *, check: Check) -> tuple[Tensor, Tensor]:
-        """A tile's values and levels; see `Transforms.analyse`."""
+    def analyse(self, box: Box, *, check: Check) -> tuple[Tensor, Tensor]:
+        """The values and levels of a box of pixels; see `Transforms.analyse`."""
         check()
         model, stride = self.model, self.model.config.map_stride
-        box = self.grid.box(index)
         window = box.grown(model.transforms.analysis_margin, within=self.grid.bounds)
         varied = self._positions is not None
         x, conditions = self._samples(window), self.conditions(window).planes(varied=varied)
@@ -118,6 +142,32 @@ class TileEncoder:
         y, levels = model.transforms.analyse(x, conditions)
         (rows, columns), cells = box.slices(window, BLOCK), box.slices(window, stride)
         return y[:, :, rows, columns], levels[:, :, cells[0], cells[1]]
+
+    def refine(self, index: int, latents: Latents | None, *, pace: float, check: Check) -> Latents:
+        """One round for a tile, see `Refinement.improved`; the first starts from None."""
+        tile = self.grid.box(index)
+        window = tile.grown(_SEEN_BEYOND, within=self.grid.bounds)
+        with torch.inference_mode(mode=False), torch.no_grad():
+            if latents is None:
+                y, levels = self.analyse(window, check=check)
+                latents = Latents(y, levels.float())
+            view = View(
+                x=self._samples(window) + 0.5,
+                inside=self._inside(window),
+                conditions=self.conditions(window).planes(varied=True),
+                tile=tile,
+                window=window,
+                grey=self._grey,
+            )
+            check()
+            return self.model.refinement.improved(latents, view, pace=pace)
+
+    def tile_of(self, index: int, latents: Latents) -> tuple[Tensor, Tensor]:
+        """A tile's values and levels, as of `analyse`, of latents as of `refine`."""
+        tile = self.grid.box(index)
+        window = tile.grown(_SEEN_BEYOND, within=self.grid.bounds)
+        y, levels = latents.part(tile, window, stride=self.model.config.map_stride)
+        return y, levels.round().long()
 
     def conditions(self, box: Box) -> Conditions:
         """Of a box of pixels."""
@@ -142,6 +192,13 @@ class TileEncoder:
         x = torch.from_numpy(padded).to(self.model.device)
         return (x.float() / 255 - 0.5).permute(2, 0, 1)[None]
 
+    def _inside(self, window: Box) -> Tensor:
+        """1 where a pixel belongs to the picture, 0 where it pads it, float32 [1, 1, H, W]."""
+        height, width = self._array.shape[:2]
+        inside = torch.zeros(1, 1, window.height, window.width, device=self.model.device)
+        inside[:, :, : height - window.top, : width - window.left] = 1
+        return inside
+
     def _quality(self, box: Box) -> Tensor:
         """Positions on the quality axis at the map's resolution, int64 [1, 1, rows, columns]."""
         stride = self.model.config.map_stride
@@ -153,8 +210,33 @@ class TileEncoder:
         return torch.from_numpy(part).to(self.model.device)[None, None]
 
 
+@dataclass(frozen=True, eq=False)
+class RefineTile(Step[TileEncoder]):
+    """One round of improving what is coded of a tile and of what is seen around it.
+
+    Attributes:
+        latents: of the round before; None before the first.
+        pace: see `Refinement.improved`.
+    """
+
+    latents: Latents | None
+    pace: float
+
+    @classmethod
+    def run(cls, steps: Sequence[Self], check: Check) -> list[Latents]:
+        """One by one, so that no result depends on the batch."""
+        return [each.owner.refine(each.index, each.latents, pace=each.pace, check=check) for each in steps]
+
+
+@dataclass(frozen=True, eq=False)
 class EncodeTile(Step[TileEncoder]):
-    """Analyse a tile and code it: to its payloads, map first."""
+    """Code a tile: to its payloads, map first.
+
+    Attributes:
+        latents: what is coded; None for what the analysis gives.
+    """
+
+    latents: Latents | None = None
 
     @property
     def key(self) -> Hashable:
@@ -171,13 +253,23 @@ class EncodeTile(Step[TileEncoder]):
         """Analyse one by one, so that no result depends on the batch; code together, which is exact."""
         first = steps[0].owner
         with torch.inference_mode():
-            values, levels = zip(
-                *(each.owner.analyse(each.index, check=check) for each in steps), strict=True
-            )
+            values, levels = zip(*(each.coded(check) for each in steps), strict=True)
             conditions = Conditions.cat([each.owner.conditions(each.box) for each in steps])
+            strictness = torch.tensor([each.owner.strictness for each in steps], device=first.model.device)
             return first.model.symbols.encode(
-                torch.cat(levels), torch.cat(values), conditions, sink=first.sink, check=check
+                torch.cat(levels),
+                torch.cat(values),
+                conditions,
+                strictness=strictness,
+                sink=first.sink,
+                check=check,
             )
+
+    def coded(self, check: Check) -> tuple[Tensor, Tensor]:
+        """Values and levels; see `Transforms.analyse`."""
+        if self.latents is None:
+            return self.owner.analyse(self.box, check=check)
+        return self.owner.tile_of(self.index, self.latents)
 
 
 class MapTile(Step[TileEncoder]):
@@ -187,13 +279,13 @@ class MapTile(Step[TileEncoder]):
     def run(cls, steps: Sequence[Self], check: Check) -> list[Tensor]:
         """See `Step`."""
         with torch.inference_mode():
-            return [each.owner.analyse(each.index, check=check)[1] for each in steps]
+            return [each.owner.analyse(each.box, check=check)[1] for each in steps]
 
 
 def coded_file(model: LoadedModel, source: Source, options: EncodeOptions) -> Work[bytes]:
     """The file of a picture at a quality."""
     height, width, _ = source.array.shape
-    tiles = TileEncoder(model, source.array, options)
+    tiles = TileEncoder(model, source.array, options, grey=source.grey)
     setting = tiles.setting
     header = Header(
         width=width,
@@ -208,7 +300,7 @@ def coded_file(model: LoadedModel, source: Source, options: EncodeOptions) -> Wo
         plane=setting.offsets is not None,
         lowest_level=model.config.lowest_level,
     )
-    coded: Sequence[list[bytes]] = yield tiles.encoding
+    coded = yield from tiles.encoding()
     order = range(header.grid.count)
     payloads = [tiles.plane(index) for index in order] if header.plane else []
     payloads += [coded[index][0] for index in order]

@@ -2,13 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from model.config import TUNES, CodecConfig
+from model.config import TUNES, CodecConfig, CwicConfig
 from model.context.coder import SymbolCoder
 from model.profiles.base import Transforms
+from model.profiles.cwic.network import CwicNetwork
+from model.profiles.cwic.refinement import Refinement
+from model.profiles.cwic.transforms import CwicTransforms
+from model.profiles.export import dequantise
 from model.profiles.registry import transforms_of
 from model.types import ModelInfo
 
@@ -22,6 +27,7 @@ class LoadedModel:
         info: where it comes from and where it runs.
         transforms: the pixel path.
         symbols: the coder of importance maps and codes.
+        weights: what it is made of, by the names of `model.profiles.export.quantise`.
         device: of both.
     """
 
@@ -29,6 +35,7 @@ class LoadedModel:
     info: ModelInfo
     transforms: Transforms
     symbols: SymbolCoder
+    weights: Mapping[str, Tensor]
     device: torch.device
 
     @classmethod
@@ -44,4 +51,22 @@ class LoadedModel:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         choosing = [w for tune in range(len(TUNES)) if (w := transforms.residual_weight(tune)) is not None]
         symbols = SymbolCoder(config, weights, residual_weights=choosing, device=device)
-        return cls(config=config, info=info, transforms=transforms, symbols=symbols, device=device)
+        return cls(
+            config=config,
+            info=info,
+            transforms=transforms,
+            symbols=symbols,
+            weights=weights,
+            device=device,
+        )
+
+    @cached_property
+    def refinement(self) -> Refinement:
+        """What improves latents, with the transforms as they are here; made when it is first needed."""
+        assert isinstance(self.config, CwicConfig), f"profile {self.config.profile} has no refinement"
+        assert isinstance(self.transforms, CwicTransforms)
+        network = CwicNetwork(self.config)
+        network.load_state_dict(dequantise(self.weights, self.config))
+        network.requires_grad_(False).eval().to(self.device)
+        network.transforms = self.transforms
+        return Refinement(network)

@@ -32,6 +32,11 @@ SIZES: tuple[TargetName, ...] = ("target_bytes", "target_bpp")  # the targets th
 TARGET_WORK: Mapping[TargetName, float] = MappingProxyType(
     {"target_bytes": 3, "target_bpp": 3, "target_psnr": 7, "target_ssimulacra2": 12}
 )
+DEFAULT_EFFORT = 1
+MAX_EFFORT = 3
+# Of each effort, the encodings of the default one that take as long: measured by `benchmark --effort`.
+EFFORT_WORK = (1.0, 1.0, 12.0, 80.0)
+REFINEMENTS = (0, 0, 4, 32)  # rounds of improving the codes
 
 
 class Target(NamedTuple):
@@ -65,6 +70,9 @@ class EncodeOptions:
         roi: regions of interest, which are added to that; see `model.interest`. At most 64 rectangles of weights from
             1 / 16 to 16, of which a later one covers those before it; or a mask, uint8 [H, W], where 128 is a
             weight of 1 and 32 more double it. None, and no rectangles, where all is of equal interest.
+        effort: 0 to 3: how much time is spent to make the file smaller at equal quality; the decoder never changes.
+            0 takes the nearest code everywhere, 1 chooses codes by what they cost too, 2 and 3 improve them for this
+            picture; see `model.profiles.cwic.refinement`. Profiles of one rate have no choice.
         lossless: True keeps the picture as it is and goes with none of the above; None does so where that is
             smaller than the coded picture; False never.
         metadata: what the file carries for whoever decodes it (`model.images.metadata` reads a picture file's); its
@@ -81,6 +89,7 @@ class EncodeOptions:
     tune: Tune | None = None
     plane: Offsets | None = None
     roi: Sequence[Roi] | Pixels | None = None
+    effort: int = DEFAULT_EFFORT
     lossless: bool | None = None
     metadata: Metadata = NO_METADATA
     tile: int = DEFAULT_TILE
@@ -93,6 +102,8 @@ class EncodeOptions:
         self._check_targets()
         if self.tune is not None and self.tune not in TUNES:
             raise ParameterError(f"tune is one of {', '.join(TUNES)}, got {self.tune!r}")
+        if type(self.effort) is not int or not 0 <= self.effort <= MAX_EFFORT:
+            raise ParameterError(f"effort is 0 to {MAX_EFFORT}, got {self.effort!r}")
         if not any(self.lossless is choice for choice in (None, True, False)):
             raise ParameterError(f"lossless is None, True or False, got {self.lossless!r}")
         if type(self.tile) is not int or self.tile not in CODED_TILES:
@@ -108,9 +119,9 @@ class EncodeOptions:
 
     def _check_together(self) -> None:
         chosen = (self.quality, self.target, self.tune, self.plane, self.roi)
-        if self.lossless and any(each is not None for each in chosen):
+        if self.lossless and (self.effort != DEFAULT_EFFORT or any(each is not None for each in chosen)):
             raise ParameterError(
-                "a lossless file has neither quality nor tune nor plane nor target nor regions of interest"
+                "a lossless file has neither quality nor tune nor plane nor target nor regions of interest nor effort"
             )
         if self.plane is not None and self.roi is not None:
             raise ParameterError("regions of interest make a plane: give one of the two")
@@ -135,8 +146,8 @@ class EncodeOptions:
 
     @property
     def work(self) -> float:
-        """How many encodings of a fixed quality take about as long."""
-        return 1 if self.target is None else TARGET_WORK[self.target.name]
+        """How many encodings of a fixed quality, at the default effort, take about as long."""
+        return EFFORT_WORK[self.effort] * (1 if self.target is None else TARGET_WORK[self.target.name])
 
     def _check_targets(self) -> None:
         given = [name for name in ("quality", *TARGETS) if getattr(self, name) is not None]

@@ -10,7 +10,15 @@ from model.content_plane import content_offsets
 from model.entropy.tables import Ints
 from model.errors import ParameterError
 from model.interest import interest_offsets
-from model.options import DEFAULT_QUALITY, PLANE_CELL, PLANE_STEPS, EncodeOptions, Offsets, plane_shape
+from model.options import (
+    DEFAULT_EFFORT,
+    DEFAULT_QUALITY,
+    PLANE_CELL,
+    PLANE_STEPS,
+    EncodeOptions,
+    Offsets,
+    plane_shape,
+)
 from model.types import Pixels
 
 
@@ -58,9 +66,9 @@ def resolve_setting(options: EncodeOptions, config: CodecConfig, *, height: int,
     assert options.roi is None, "regions of interest that are no plane yet: see with_plane"
     if not isinstance(config, CwicConfig):
         chosen = (options.quality, options.target, options.tune, options.plane)
-        if any(each is not None for each in chosen):
+        if options.effort != DEFAULT_EFFORT or any(each is not None for each in chosen):
             raise ParameterError(
-                f"profile {config.profile} has one rate: there is no quality, target, tune or plane to choose"
+                f"profile {config.profile} has one rate: there is no quality, target, tune, plane or effort to choose"
             )
         return Setting(quality=0, tune=0)
     if options.target is not None:

@@ -24,6 +24,7 @@ from model.errors import TargetError
 from model.images.distortion import check_ssimulacra2, psnr, ssimulacra2
 from model.loaded import LoadedModel
 from model.options import (
+    DEFAULT_EFFORT,
     DEFAULT_QUALITY,
     PLANE_CELL,
     SIZES,
@@ -137,7 +138,8 @@ def _sample_values(model: LoadedModel, source: Source, options: EncodeOptions) -
     """About the values of files of the picture, at the positions of `_SAMPLED`."""
     assert options.target is not None
     sample, plane = _sample(source.array, options.plane)
-    own = replace(options, plane=plane, metadata=NO_METADATA)
+    effort = min(options.effort, DEFAULT_EFFORT)  # more would move the curve, but hardly change its shape
+    own = replace(options, plane=plane, metadata=NO_METADATA, effort=effort)
     part = Source(sample, is_grey(sample))
     trials = yield from together([_trial(model, part, own, position) for position in _SAMPLED])
     if options.target.name not in SIZES:
@@ -181,5 +183,7 @@ def _out_of_reach(target: Target, ends: Sequence[Trial], *, pixels: int) -> Targ
     lowest, highest = sorted(values)
     return TargetError(
         f"{target.name} {target.value} is out of reach: files of this picture have {lowest:.{digits}f} to "
-        f"{highest:.{digits}f} {unit}, from quality 1 to 100"
+        f"{highest:.{digits}f} {unit}, from quality 1 to 100",
+        lowest=lowest,
+        highest=highest,
     )

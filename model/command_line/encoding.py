@@ -4,7 +4,7 @@ import argparse
 
 from model.command_line.files import UsageError
 from model.config import TUNES
-from model.options import DEFAULT_QUALITY, EncodeOptions
+from model.options import DEFAULT_EFFORT, DEFAULT_QUALITY, EncodeOptions
 from model.types import Roi
 
 QUALITY = f"1 to 100 (default: {DEFAULT_QUALITY:g}); not for models of one rate"
@@ -31,6 +31,11 @@ def add_encoding(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--tune", choices=TUNES, help="what the file is made to be good at (default: the model's)"
+    )
+    parser.add_argument(
+        "--effort",
+        type=int,
+        help="0 to 3: time spent to make the file smaller (default: 1); not for models of one rate",
     )
     parser.add_argument(
         "--metadata",
@@ -78,5 +83,6 @@ def encode_options(args: argparse.Namespace) -> EncodeOptions:
         target_ssimulacra2=given.get("target_ssimulacra2"),
         tune=given.get("tune"),
         roi=given.get("roi"),
+        effort=DEFAULT_EFFORT if given.get("effort") is None else given["effort"],
         lossless=given.get("lossless") or None,
     )

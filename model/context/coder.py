@@ -88,7 +88,14 @@ class SymbolCoder:
             )
 
     def encode(
-        self, levels: Tensor, y: Tensor, conditions: Conditions, *, sink: Callable[[], Sink], check: Check
+        self,
+        levels: Tensor,
+        y: Tensor,
+        conditions: Conditions,
+        *,
+        strictness: Tensor,
+        sink: Callable[[], Sink],
+        check: Check,
     ) -> list[list[bytes]]:
         """Quantise and code.
 
@@ -96,6 +103,7 @@ class SymbolCoder:
             levels: importance maps, int64 [B, 1, rows, columns], a place for each cell.
             y: values whose nearest integers are symbols, float32 [B, channels, h, w].
             conditions: of the tiles.
+            strictness: of each tile, see `choose`, float32 [B].
             sink: makes what the decisions go to; an encoder, but in calibration.
             check: called before each pass, here and in the other methods.
 
@@ -107,7 +115,7 @@ class SymbolCoder:
         coders = [[sink() for _ in range(batch)] for _ in self._parts]
         with self._exact():
             self._code_map(map_coders, conditions, levels, check=check)
-            self._code_groups(coders, levels, conditions, y, check=check)
+            self._code_groups(coders, levels, conditions, y, strictness=strictness, check=check)
         most = self._kept[levels.amax((1, 2, 3))].clamp_min(1).tolist()
         return [
             [
@@ -152,7 +160,7 @@ class SymbolCoder:
             for k in range(len(self._parts))
         ]
         with self._exact():
-            codes = self._code_groups(coders[:groups], levels, conditions, None, check=check)
+            codes = self._code_groups(coders[:groups], levels, conditions, None, strictness=None, check=check)
         for coder in (coder for column in coders[:groups] for coder in column if coder):
             coder.finish()
         return codes
@@ -190,6 +198,7 @@ class SymbolCoder:
         conditions: Conditions,
         y: Tensor | None,
         *,
+        strictness: Tensor | None,
         check: Check,
     ) -> Tensor:
         each = self.config.map_stride // BLOCK
@@ -197,7 +206,7 @@ class SymbolCoder:
         planes = torch.cat([level_plane, conditions.activations(self.config.conditions)], 1)
         kept = self._kept[levels]
         fine = (x.repeat_interleave(each, 2).repeat_interleave(each, 3) for x in (planes, kept))
-        grid = Grid.of(*fine, tunes=conditions.tunes, check=check)
+        grid = Grid.of(*fine, tunes=conditions.tunes, check=check, strictness=strictness)
         previous: list[CodePlanes] = []
         batch, height, width = grid.shape
         out = torch.zeros(batch, self.config.channels, height, width, dtype=torch.int16, device=self.device)
@@ -205,7 +214,9 @@ class SymbolCoder:
             values = None if y is None else y[:, part]
             if self._haar and not k:
                 everything = torch.full_like(kept, self.config.channels)
-                coarse = Grid.of(planes, everything, tunes=conditions.tunes, check=check)
+                coarse = Grid.of(
+                    planes, everything, tunes=conditions.tunes, check=check, strictness=strictness
+                )
                 found = self._haar.code(own, coarse, values)
             else:
                 found = self._codes[k].code(own, grid, previous, values)

@@ -4,6 +4,8 @@ Of each square a b / c d of a channel: the average (a + b + c + d) / 2 and three
 vertical a + b - c - d, diagonal a - b - c + d, each / 2. Squared errors are the same before and after.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -21,13 +23,27 @@ def split(values: Tensor) -> tuple[Tensor, Tensor]:
 
 def join(averages: Tensor, details: Tensor) -> Tensor:
     """What `split` took apart, of integers of any type, in integers: a half is rounded up."""
+    return _whole([torch.div(corner + 1, 2, rounding_mode="floor") for corner in _corners(averages, details)])
+
+
+def join_exactly(averages: Tensor, details: Tensor) -> Tensor:
+    """The same of real numbers, differentiable."""
+    return _whole([corner / 2 for corner in _corners(averages, details)])
+
+
+def _corners(averages: Tensor, details: Tensor) -> list[Tensor]:
+    """Twice the values at the four corners of each square, from left to right, the upper ones first."""
     horizontal, vertical, diagonal = details.chunk(DETAILS, 1)
-    corners = [
+    return [
         averages + horizontal + vertical + diagonal,
         averages - horizontal + vertical - diagonal,
         averages + horizontal - vertical - diagonal,
         averages - horizontal - vertical + diagonal,
     ]
-    a, b, c, d = (torch.div(corner + 1, 2, rounding_mode="floor") for corner in corners)
+
+
+def _whole(corners: Sequence[Tensor]) -> Tensor:
+    """Values [B, C, h, w] of those at the four corners of each square, each [B, C, h / 2, w / 2]."""
+    a, b, c, d = corners
     rows = [torch.stack(pair, -1).flatten(3) for pair in ((a, b), (c, d))]
     return torch.stack(rows, 3).flatten(2, 3)

@@ -60,9 +60,20 @@ def rdo_quantise(residual: Tensor, price: Callable[[Tensor], Tensor], weight: Te
 
 
 def choose(
-    y: Tensor, mean: Tensor, centre: Tensor, scale: Tensor, alphabet: Alphabet, tunes: Tensor
+    y: Tensor,
+    mean: Tensor,
+    centre: Tensor,
+    scale: Tensor,
+    alphabet: Alphabet,
+    *,
+    tunes: Tensor,
+    strictness: Tensor | None,
 ) -> Tensor:
-    """The symbols to write for values [N, size], int32; `tunes` [N] says which weight holds where."""
+    """The symbols to write for values [N, size], int32.
+
+    `tunes` [N] says which weight holds where, `strictness` [N] how many times as much, 1 if None; infinite for the
+    nearest.
+    """
     weights, costs = alphabet.weights, alphabet.costs
     if weights is None or costs is None:
         return y.round().clamp(alphabet.low, alphabet.high).int()
@@ -70,5 +81,6 @@ def choose(
     def price(values: Tensor) -> Tensor:
         return costs[scale, values.long().clamp(-UNARY - 1, UNARY + 1) + UNARY + 1]
 
-    whole = rdo_quantise(y - mean / FRACTIONS, price, weights[tunes])
+    weight = weights[tunes] if strictness is None else weights[tunes] * strictness[:, None]
+    whole = rdo_quantise(y - mean / FRACTIONS, price, weight)
     return (centre + whole).clamp(alphabet.low, alphabet.high).int()

@@ -30,6 +30,7 @@ class Grid:
         kept: how many channels are kept at each position, int64 [B * rows * columns].
         tunes: of each tile, an index of `TUNES`, int64 [B].
         check: called before each pass.
+        strictness: of each tile, see `choose`, float32 [B]; None where it is 1.
     """
 
     shape: tuple[int, int, int]
@@ -38,9 +39,12 @@ class Grid:
     kept: Tensor
     tunes: Tensor
     check: Check
+    strictness: Tensor | None = None
 
     @classmethod
-    def of(cls, planes: Tensor, kept: Tensor, *, tunes: Tensor, check: Check) -> "Grid":
+    def of(
+        cls, planes: Tensor, kept: Tensor, *, tunes: Tensor, check: Check, strictness: Tensor | None = None
+    ) -> "Grid":
         """Of conditioning planes [B, N, rows, columns] and how many channels are kept, [B, 1, rows, columns]."""
         batch, _, height, width = planes.shape
         return cls(
@@ -50,6 +54,7 @@ class Grid:
             kept=kept.flatten(),
             tunes=tunes,
             check=check,
+            strictness=strictness,
         )
 
 
@@ -128,7 +133,15 @@ class GroupCoder:
             centre = (mean + FRACTIONS // 2).div(FRACTIONS, rounding_mode="floor")
             values = None
             if wanted is not None:
-                values = choose(wanted[positions], mean, centre, scale, alphabet, grid.tunes[tile])
+                values = choose(
+                    wanted[positions],
+                    mean,
+                    centre,
+                    scale,
+                    alphabet,
+                    tunes=grid.tunes[tile],
+                    strictness=None if grid.strictness is None else grid.strictness[tile],
+                )
             about = centre * FRACTIONS if alphabet.centred else mean
             symbols = self._code_symbols(coders, tile, active, about, scale, centre, values)
             if alphabet.centred:

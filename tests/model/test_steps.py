@@ -98,11 +98,12 @@ def test_no_result_depends_on_its_batch(any_codec: Codec, seeds: list[int], data
             tune=None
             if fixed or not any_codec.info.tunes
             else data.draw(st.sampled_from(any_codec.info.tunes)),
+            effort=1 if fixed else data.draw(st.sampled_from([0, 1])),
             lossless=False,
         )
         for _ in pictures
     ]
-    encoding = [TileEncoder(model, *each).encoding[0] for each in zip(pictures, asked, strict=True)]
+    encoding = [EncodeTile(TileEncoder(model, *each), 0) for each in zip(pictures, asked, strict=True)]
     assert len({each.key for each in encoding}) == 1
     alone = [EncodeTile.run([each], unchecked)[0] for each in encoding]
     assert EncodeTile.run(encoding, unchecked) == alone

@@ -5,10 +5,11 @@ machine does hits both. Compressing is from a uint8 array to bytes, decompressin
 Medians over the pictures, of each picture's median over the rounds. `--memory` measures peak memory, `--tiles`
 what tiles cost in bytes and what they save where a region is decoded, `--prefixes` how good cut files are, and
 `--targets` how close files come to what is asked for, and in what time, `--roi` how much better a region of
-interest is in files of the same size.
+interest is in files of the same size, and `--screens` what files of the size of a JPEG make of screens and text.
 """
 
 import argparse
+import math
 import os
 import statistics
 import sys
@@ -27,10 +28,12 @@ from model.protocol import PictureCodec
 from model.types import Limits, Pixels
 from training.commands.arguments import add_model_arguments, codec_of, pictures_in, quality
 from training.data.pictures import read_rgb
+from training.data.screens import SCREENS, screen
 from training.measure.compressai_reference import NAME, Hyperprior
 from training.measure.memory import MemoryUse, measure_memory
 from training.measure.prefixes import HalfUse, PrefixUse, measure_prefixes
 from training.measure.regions import RegionUse, measure_regions
+from training.measure.screens import Screen, ScreenUse, measure_screens
 from training.measure.targets import TargetUse, measure_targets
 from training.measure.tiles import TileUse, measure_tiles
 
@@ -91,6 +94,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parts.add_argument(
         "--roi", action="store_true", help="measure regions of interest in the pictures of FOLDER, not speed"
     )
+    parts.add_argument(
+        "--screens",
+        action="store_true",
+        help="measure the pictures of FOLDER, or drawn screens where there is none, beside JPEG",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -100,13 +108,16 @@ def run(args: argparse.Namespace) -> int:
         ParameterError: neither a folder nor --memory was given.
         CwicError: pictures, checkpoint or CompressAI are missing.
     """
-    if args.folder is None and args.memory is None:
+    if args.folder is None and args.memory is None and not args.screens:
         raise ParameterError(
-            "give a folder of pictures to measure speed, --tiles, --prefixes, --targets or --roi, or --memory or both"
+            "give a folder of pictures to measure speed, --tiles, --prefixes, --targets or --roi, or --memory or "
+            "both, or --screens"
         )
     if args.threads:
         torch.set_num_threads(args.threads)
-    if args.folder and args.tiles:
+    if args.screens:
+        sys.stdout.write(screen_table(measure_screens(codec_of(args), _screens(args.folder))))
+    elif args.folder and args.tiles:
         arrays = [read_rgb(path) for path in pictures_in(args.folder)]
         sys.stdout.write(tile_table(measure_tiles(codec_of(args), arrays, quality=args.quality)))
     elif args.folder and args.prefixes:
@@ -261,6 +272,29 @@ def region_table(rows: Sequence[RegionUse]) -> str:
     )
 
 
+def screen_table(screens: Sequence[Screen]) -> str:
+    """Markdown: each picture beside JPEG files of the same size, and how often it is no worse."""
+    columns = [f"{use.jpeg}, {use.quality}" for use in screens[0].uses]
+    lines = [
+        f"| | lossless | quality 50 | {' | '.join(columns)} |",
+        f"|---|---|---|{'---|' * len(columns)}",
+    ]
+    for each in screens:
+        size, kept = each.half
+        half = "lossless" if kept else f"{size} B"
+        lines.append(f"| {each.name} | {each.lossless} B | {half} | {' | '.join(map(_gain, each.uses))} |")
+    uses = [use for each in screens for use in each.uses]
+    good = sum(use.ours is not None and use.ours >= use.psnr for use in uses)
+    return "\n".join([*lines, "", f"No worse than JPEG at its size in {good} of {len(uses)} cases.", ""])
+
+
+def _gain(use: ScreenUse) -> str:
+    """What our file of the size has, beside JPEG."""
+    if use.ours is None:
+        return "out of reach"
+    return "lossless" if math.isinf(use.ours) else f"{use.ours - use.psnr:+.1f} dB"
+
+
 def _asked(row: TargetUse) -> str:
     name, value = row.target
     return f"{value:g} {'dB' if name == 'target_psnr' else 'bpp'}"
@@ -268,6 +302,13 @@ def _asked(row: TargetUse) -> str:
 
 def _farthest(row: TargetUse) -> str:
     return f"+{row.farthest:.2f} dB" if row.target.name == "target_psnr" else f"{100 * row.farthest:.1f} %"
+
+
+def _screens(folder: Path | None) -> dict[str, Pixels]:
+    """The pictures of a folder by their names, or those that are drawn."""
+    if folder is None:
+        return {name: screen(name) for name in SCREENS}
+    return {path.stem: read_rgb(path) for path in pictures_in(folder)}
 
 
 def _hyperprior(device: str) -> Subject:

@@ -1,5 +1,6 @@
 """The default profile as one differentiable network: what training optimises and export takes apart."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -14,6 +15,10 @@ from model.context.rates import logistic_bits, map_bits
 from model.entropy.tables import FRACTIONS
 from model.profiles.base import level_plane
 from model.profiles.cwic.transforms import CwicTransforms, at_codes, distortion_weight
+
+# From values, predicted means and log scales, each [B, N, size], and bits that a squared error of 1 is worth, to
+# codes and what they cost.
+Choice = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 _LEAST_RAMP = 8.0  # channels over which the mask's gradient reaches, at least
 
@@ -60,16 +65,23 @@ class CwicNetwork(nn.Module):
             soft_levels = 1 + importance * (config.levels - 1)
             levels = straight_through(soft_levels.round(), soft_levels)
             fine_levels = at_codes(levels)
-            mask = self._mask(fine_levels)
+            mask = self.mask(fine_levels)
             context = torch.cat([level_plane(levels, config), conditions], 1).detach()
             weight = distortion_weight(config, transforms.log_gain)[fine[:, 1, 0, 0].long()].detach()
             level_bits = map_bits(self.context.map, levels.detach(), conditions, config)
-        codes, code_bits = self._code(y * gain, mask, context, weight, noise=noise, groups=groups)
+            first = x.new_ones(len(x), 1, 1)
+            later = range(1, len(config.groups))
+            there = [
+                first,
+                *(first if groups is None else (groups > k).to(first.dtype).view(-1, 1, 1) for k in later),
+            ]
+            choices = [partial(as_trained, there=own, noise=noise) for own in there]
+        codes, code_bits = self.code(y * gain, mask, context, weight, choices)
         x_hat = transforms.synthesis(codes / gain, level_plane(fine_levels, config), fine)
         pixels = x.shape[2] * x.shape[3]
         return CwicOutput(x_hat, code_bits / pixels, level_bits / pixels, levels.detach())
 
-    def _mask(self, levels: Tensor) -> Tensor:
+    def mask(self, levels: Tensor) -> Tensor:
         """The mask of kept channels; its gradient is that of a ramp around the last kept channel."""
         channel = torch.arange(self.config.channels, device=levels.device).view(1, -1, 1, 1)
         low = (levels.detach().floor().long() - 1).clamp(0, self.config.levels - 2)
@@ -79,15 +91,8 @@ class CwicNetwork(nn.Module):
         ramp = ((soft - channel) / (kept / 4).clamp_min(_LEAST_RAMP) + 0.5).clamp(0, 1)
         return straight_through((channel < kept - 0.5).float(), ramp)
 
-    def _code(
-        self,
-        y: Tensor,
-        mask: Tensor,
-        context: Tensor,
-        weight: Tensor,
-        *,
-        noise: bool,
-        groups: Tensor | None,
+    def code(
+        self, y: Tensor, mask: Tensor, context: Tensor, weight: Tensor, choices: Sequence[Choice]
     ) -> tuple[Tensor, Tensor]:
         """Quantise and price all groups pass by pass.
 
@@ -96,35 +101,33 @@ class CwicNetwork(nn.Module):
             mask: of the same shape.
             context: level, quality and tune at the map's resolution, [B, 3, h / 2, w / 2].
             weight: bits that a squared error of 1 is worth, [B, channels].
-            noise: see `forward`.
-            groups: see `forward`.
+            choices: how each group's residuals are chosen.
 
         Returns:
             Codes [B, channels, h, w] and bits [B].
         """
         first = self.config.groups[0]
-        done, bits = self._code_first(y[:, :first], context, weight[:, :first], noise=noise)
+        done, bits = self._code_first(y[:, :first], context, weight[:, :first], choices[0])
         fine = at_codes(context)
         for k, group in self.context.groups().items():
             own = slice(group.spec.start, group.spec.start + group.spec.size)
-            there = y.new_ones(len(y)) if groups is None else (groups > k).to(y.dtype)
-            coding = partial(_coded, y[:, own], mask[:, own], weight[:, None, own], there, noise=noise)
+            coding = partial(_coded, y[:, own], mask[:, own], weight[:, None, own], choices[k])
             codes, costs = group.walk(group.base(fine, done), coding)
             done = torch.cat([done, codes], 1)
             bits = bits + costs.sum((1, 2, 3))
         return done, bits
 
     def _code_first(
-        self, y: Tensor, context: Tensor, weight: Tensor, *, noise: bool
+        self, y: Tensor, context: Tensor, weight: Tensor, choice: Choice
     ) -> tuple[Tensor, Tensor]:
         """The same of the first group, which is always there, through its Haar level."""
-        model, there = self.context, y.new_ones(len(y))
+        model = self.context
         assert model.averages is not None
         assert model.details is not None
         averages, details = haar.split(y)
 
         def coding(values: Tensor, weight: Tensor) -> Coding:
-            return partial(_coded, values, torch.ones_like(values), weight[:, None], there, noise=noise)
+            return partial(_coded, values, torch.ones_like(values), weight[:, None], choice)
 
         found, costs = model.averages.walk(
             model.averages.base(context, averages[:, :0]), coding(averages, weight)
@@ -134,24 +137,38 @@ class CwicNetwork(nn.Module):
             model.details.base(context, found), coding(details, weight.repeat(1, haar.DETAILS))
         )
         whole = haar.join(found.detach() * FRACTIONS, details.detach() * FRACTIONS)
-        return straight_through(whole / FRACTIONS, y), bits + costs.sum((1, 2, 3))
+        exact = haar.join_exactly(found, details)
+        return straight_through(whole / FRACTIONS, exact), bits + costs.sum((1, 2, 3))
+
+
+def as_trained(
+    y: Tensor, mean: Tensor, log_scale: Tensor, weight: Tensor, *, there: Tensor, noise: bool
+) -> tuple[Tensor, Tensor]:
+    """A `Choice` with the gradients of no rounding; `there` [B, 1, 1]: 0 where there are no residuals."""
+    residual = y - mean
+    whole = _nearest(residual, log_scale, weight)
+    priced = residual + torch.rand_like(y) - 0.5 if noise else straight_through(whole, residual)
+    codes = straight_through(whole * there + mean, mean + (y - mean) * there)
+    return codes, logistic_bits(priced, 0.0, log_scale) * there
+
+
+def as_chosen(y: Tensor, mean: Tensor, log_scale: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """A `Choice` with the gradients of what is coded: residuals stay, and codes follow their means.
+
+    The gradient for `y` is that for the code which stands for it, without what the code itself costs.
+    """
+    whole = _nearest((y - mean).detach(), log_scale, weight)
+    return whole + mean + (y - y.detach()), logistic_bits(whole, 0.0, log_scale)
+
+
+def _nearest(residual: Tensor, log_scale: Tensor, weight: Tensor) -> Tensor:
+    return rdo_quantise(residual, lambda values: logistic_bits(values, 0.0, log_scale), weight)
 
 
 def _coded(
-    y: Tensor,
-    mask: Tensor,
-    weight: Tensor,
-    there: Tensor,
-    at: Tensor,
-    mean: Tensor,
-    log_scale: Tensor,
-    *,
-    noise: bool,
+    y: Tensor, mask: Tensor, weight: Tensor, choice: Choice, at: Tensor, mean: Tensor, log_scale: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Codes, 0 where masked, and their bits: the predicted mean plus a whole residual, 0 where it is not there."""
-    here, kept, there = rows_at(y, at), rows_at(mask, at), there.view(-1, 1, 1)
-    residual = here - mean
-    whole = rdo_quantise(residual, lambda values: logistic_bits(values, 0.0, log_scale), weight)
-    priced = residual + torch.rand_like(here) - 0.5 if noise else straight_through(whole, residual)
-    codes = straight_through(whole * there + mean, mean + (here - mean) * there)
-    return codes * kept, logistic_bits(priced, 0.0, log_scale) * kept * there
+    """Codes, 0 where masked, and their bits: the predicted mean plus a whole residual."""
+    codes, bits = choice(rows_at(y, at), mean, log_scale, weight)
+    kept = rows_at(mask, at)
+    return codes * kept, bits * kept

@@ -45,7 +45,15 @@ def quantiser_gain(config: CwicConfig, conditions: Tensor, log_gain: Tensor) -> 
 def distortion_weight(config: CwicConfig, log_gain: Tensor) -> Tensor:
     """Bits that a squared error of 1 in a residual is worth when rounding; the shape of the gains."""
     rdo = config.rdo or math.inf  # the nearest, whatever it costs
-    return rdo * 2 / math.log(2) * torch.exp(-2 * log_gain)
+    return rdo * error_weight(log_gain)
+
+
+def error_weight(log_gain: Tensor) -> Tensor:
+    """Bits that a squared error of 1 in a code is worth by what it does to the picture; the shape of the gains.
+
+    The same at all qualities, since the quantiser's step follows lambda: see `quantiser_gain`.
+    """
+    return 2 / math.log(2) * torch.exp(-2 * log_gain)
 
 
 def dct_basis(channels: int) -> NDArray[np.float32]:

@@ -83,7 +83,7 @@ def test_thawing_a_checkpoint_gives_the_weights_that_were_frozen() -> None:
 
 def test_levels_keep_the_leading_channels_and_none_is_empty() -> None:
     network = CwicNetwork(TINY)
-    mask = network._mask(torch.tensor([1.0, 2, 3, 4]).view(1, 1, 1, 4))[0, :, 0]
+    mask = network.mask(torch.tensor([1.0, 2, 3, 4]).view(1, 1, 1, 4))[0, :, 0]
     assert mask.sum(0).tolist() == list(TINY.kept)
     assert torch.equal(mask, mask.sort(0, descending=True).values)
 
