@@ -8,7 +8,7 @@ from model.types import Pixels
 # Chosen on held-out pictures by SSIMULACRA2 (training/results/ablations.md).
 _PER_OCTAVE = 0.08  # of the quality axis, for a factor of two in variance
 _CALM = 256.0  # variance below which places are alike
-_MOST = 24  # steps up or down
+_STRONG = 1024.0  # variance above which they are: lettering and outlines hide no more than foliage does
 _LEAST_CELLS = 16
 _VARIANCE_BLOCK = 8
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -18,7 +18,8 @@ def content_offsets(array: Pixels) -> Offsets:
     """A quality plane that follows a picture's content: calm places up, busy ones, which hide errors, down.
 
     Of each cell the mean logarithm of the variance of luma in blocks of 8x8; the offsets are proportional to how far
-    it is from the picture's mean. Zero where a picture has so few cells that a plane costs more than it gains.
+    it is from the picture's mean, at most 12 steps. Zero where a picture has so few cells that a plane costs more
+    than it gains.
 
     Args:
         array: uint8 [H, W, 3] or [H, W, 4].
@@ -34,7 +35,7 @@ def content_offsets(array: Pixels) -> Offsets:
         beyond = (PLANE_CELL - luma.shape[0], columns * PLANE_CELL - width)
         band = np.pad(luma, ((0, beyond[0]), (0, beyond[1])), mode="edge")
         variance = band.reshape(blocks, _VARIANCE_BLOCK, -1, _VARIANCE_BLOCK).var((1, 3))
-        busy[row] = np.log2(variance + _CALM).reshape(blocks, columns, blocks).mean((0, 2))
-    offsets = np.rint((busy.mean() - busy) * (_PER_OCTAVE * PLANE_STEPS))
-    limited: Offsets = np.clip(offsets, -_MOST, _MOST).astype(np.int8)
-    return limited
+        octaves = np.log2(np.minimum(variance, _STRONG) + _CALM)
+        busy[row] = octaves.reshape(blocks, columns, blocks).mean((0, 2))
+    offsets: Offsets = np.rint((busy.mean() - busy) * (_PER_OCTAVE * PLANE_STEPS)).astype(np.int8)
+    return offsets

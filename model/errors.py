@@ -56,7 +56,17 @@ class LimitError(InputError):
 
 
 class TargetError(InputError):
-    """No file of this picture reaches the target; the message has what can be reached."""
+    """No file of this picture reaches the target; the message has what can be reached.
+
+    Attributes:
+        lowest: the least that a file of this picture can have, in the target's unit.
+        highest: the most.
+    """
+
+    def __init__(self, message: str, *, lowest: float, highest: float) -> None:
+        super().__init__(message)
+        self.lowest = lowest
+        self.highest = highest
 
 
 class ImageError(InputError):

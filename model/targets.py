@@ -183,5 +183,7 @@ def _out_of_reach(target: Target, ends: Sequence[Trial], *, pixels: int) -> Targ
     lowest, highest = sorted(values)
     return TargetError(
         f"{target.name} {target.value} is out of reach: files of this picture have {lowest:.{digits}f} to "
-        f"{highest:.{digits}f} {unit}, from quality 1 to 100"
+        f"{highest:.{digits}f} {unit}, from quality 1 to 100",
+        lowest=lowest,
+        highest=highest,
     )

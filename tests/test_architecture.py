@@ -50,15 +50,15 @@ ORDER = {
     ),
     "service.web": ("pages",),
     "training": ("config", "team", "data", "measure", "recipes", "run", "commands", "__main__"),
-    "training.data": ("pictures", "pool", "synthetic"),
+    "training.data": ("pictures", "pool", "synthetic", "screens"),
     "training.measure": (
         "metrics", "bd_rate", "pillow_codecs", "compressai_reference", "sheet", "memory", "tiles", "prefixes",
-        "targets", "regions", "efforts", "files", "reuse", "curves", "report", "plot",
+        "targets", "regions", "efforts", "screens", "files", "reuse", "curves", "report", "plot",
     ),
     "training.recipes": ("base", "klt", "transform_start", "cwic", "cvpr2018"),
     "training.run": ("calibrate", "validation", "soap", "optimisers", "precision", "state", "trainer"),
     "training.commands": (
-        "arguments", "export", "train", "evaluate", "importance", "benchmark", "throughput", "progress",
+        "arguments", "export", "train", "evaluate", "importance", "crops", "benchmark", "throughput", "progress",
     ),
 }  # fmt: skip
 # What reaches up all the same: the whole app is what a replica of Ray's runs, and tracing's other half is imported

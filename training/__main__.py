@@ -17,6 +17,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "throughput": "measure training speed beside a plain loop",
         "progress": "draw how reports of `evaluate` improve with the hours of training",
         "importance": "draw pictures beside their importance maps",
+        "crops": "draw crops of files beside other formats, of cut files, regions and targets",
     }
 )
 """Name and help of each module of `training.commands`."""

@@ -42,6 +42,8 @@ class Problem(BaseModel):
     request_id: str = Field(description="As in the header X-Request-ID and in the log.")
     limit: int | float | None = Field(None, description="The limit that was passed.")
     actual: int | float | None = Field(None, description="The value that passed it.")
+    lowest: float | None = Field(None, description="What the target can be for this picture, at the least.")
+    highest: float | None = Field(None, description="The same, at the most.")
     errors: list[FieldProblem] | None = Field(None, description="The parameters that were refused.")
 
 
@@ -159,6 +161,8 @@ class ProblemError(Exception):
         *,
         limit: float | None = None,
         actual: float | None = None,
+        lowest: float | None = None,
+        highest: float | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
@@ -166,6 +170,8 @@ class ProblemError(Exception):
         self.detail = detail
         self.limit = limit
         self.actual = actual
+        self.lowest = lowest
+        self.highest = highest
         self.headers = headers
 
 
@@ -180,6 +186,8 @@ def from_cwic_error(error: errors.CwicError) -> ProblemError:
             f"A picture of {error.actual} {what}; the limit is {error.limit} (CWIC_{error.name.upper()})."
         )
         return ProblemError(kind, detail, limit=error.limit, actual=error.actual)
+    if isinstance(error, errors.TargetError):
+        return ProblemError(kind, str(error), lowest=error.lowest, highest=error.highest)
     return ProblemError(kind, str(error))
 
 
@@ -217,6 +225,8 @@ def respond_to(error: ProblemError, *, instance: str, request_id: str) -> Respon
         detail=error.detail,
         limit=error.limit,
         actual=error.actual,
+        lowest=error.lowest,
+        highest=error.highest,
         headers=error.headers,
     )
 
@@ -293,6 +303,8 @@ def _response(
     detail: str,
     limit: float | None = None,
     actual: float | None = None,
+    lowest: float | None = None,
+    highest: float | None = None,
     errors: list[FieldProblem] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
@@ -305,6 +317,8 @@ def _response(
         request_id=request_id,
         limit=limit,
         actual=actual,
+        lowest=lowest,
+        highest=highest,
         errors=errors,
     )
     return JSONResponse(

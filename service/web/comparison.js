@@ -17,14 +17,15 @@ function comparisonRows(facts) {
   ];
 }
 
-function comparisonNotes(facts, tune) {
+function comparisonNotes(facts, { tune, regions }) {
   const notes = ["Sizes at exactly this PSNR, between the format\u2019s quality named here and the one below."];
   if (facts.cropped) notes.unshift(`Measured on the middle of the picture, ${facts.width} \u00d7 ${facts.height} pixels.`);
   if (tune === "visual") notes.push("This picture was made for the eye, which costs PSNR; made for the numbers, it does better here.");
+  if (regions) notes.push("The regions of interest are left out of it.");
   return notes.join(" ");
 }
 
-function showComparison(facts, tune) {
+function showComparison(facts, made) { // `made` for a tune, and whether with regions
   $("compared-at").textContent = facts.psnr === null ? "Bytes without any loss" : `Bytes for the same quality, PSNR ${facts.psnr.toFixed(1)} dB`;
   $("compared-rows").replaceChildren(...comparisonRows(facts).map(({ name, size, share, beside, ours, more }) => {
     const [row, head, cell, line, bar] = ["tr", "th", "td", "div", "div"].map((tag) => document.createElement(tag));
@@ -40,6 +41,6 @@ function showComparison(facts, tune) {
     row.append(head, cell);
     return row;
   }));
-  $("compared-notes").textContent = comparisonNotes(facts, tune);
+  $("compared-notes").textContent = comparisonNotes(facts, made);
   $("compared").hidden = false;
 }

@@ -1,6 +1,11 @@
 "use strict";
 // What people do, and what the page does then; and its start.
 
+function workSoon() { // for keys, every step is a change: wait for the last one
+  clearTimeout(timer);
+  timer = setTimeout(work, 200);
+}
+
 function rest() { // where the focus goes when its button disappears
   $("file").focus({ preventScroll: true });
 }
@@ -15,13 +20,31 @@ $("sample").addEventListener("click", () => {
   rest();
 });
 $("quality").addEventListener("input", showModel);
-for (const id of ["quality", "tune", "model"]) {
-  $(id).addEventListener("change", () => { // for keys, every step: wait for the last one
+for (const id of ["quality", "target-size", "target-psnr", "tune", "model"]) {
+  $(id).addEventListener("change", () => {
     showModel();
-    clearTimeout(timer);
-    timer = setTimeout(work, 200);
+    if ($("choices").reportValidity()) workSoon();
   });
 }
+$("aim").addEventListener("change", () => {
+  changeAim();
+  showModel();
+  showRegions();
+});
+$("unit").addEventListener("change", changeUnit);
+$("choices").addEventListener("submit", (event) => event.preventDefault());
+$("draw").addEventListener("click", () => draw(!drawing));
+$("add").addEventListener("click", () => {
+  const { width, height } = bounds;
+  addRegion({ x: width / 4, y: height / 4, width: width / 2, height: height / 2 });
+  $("region-list").lastElementChild.querySelector("input").focus({ preventScroll: true });
+  workSoon();
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" || !drawing) return;
+  cancelGesture();
+  draw(false);
+});
 $("cancel").addEventListener("click", () => {
   running?.abort();
   if ($("result").classList.contains("busy")) clear(); // of the earlier choice; a comparison leaves the result
@@ -73,6 +96,7 @@ const drag = (event) => {
   split(100 * (event.clientX - box.left) / box.width);
 };
 $("sheet").addEventListener("pointerdown", (event) => {
+  if (beginGesture(event)) return;
   if ($("handle").hidden || event.button !== 0) return;
   if ($("actual").checked && event.target !== $("handle")) return; // there, the picture itself scrolls
   event.preventDefault();
@@ -81,7 +105,12 @@ $("sheet").addEventListener("pointerdown", (event) => {
   $("handle").focus({ preventScroll: true, focusVisible: false });
   drag(event);
 });
-$("sheet").addEventListener("pointermove", (event) => { if (dragging) drag(event); });
+$("sheet").addEventListener("pointermove", (event) => {
+  followGesture(event);
+  if (dragging) drag(event);
+});
+$("sheet").addEventListener("pointerup", (event) => followGesture(event, true));
+$("sheet").addEventListener("pointercancel", cancelGesture);
 for (const type of ["pointerup", "pointercancel"]) $("sheet").addEventListener(type, () => { dragging = false; });
 $("handle").addEventListener("keydown", (event) => {
   const now = Number($("handle").getAttribute("aria-valuenow"));

@@ -38,13 +38,14 @@ function tell(mine) { // what the requests of a piece of work tell, as long as i
 }
 
 function showProblem(problem) {
-  const { title, reason, folded, passing } = explained(problem instanceof Problem ? problem
+  const { title, reason, folded, offer } = explained(problem instanceof Problem ? problem
     : new Problem({ title: "This page has failed", detail: `${problem.message}` }));
   say("");
   $("problem-title").textContent = title;
   $("problem-reason").textContent = reason;
   $("problem-folded").textContent = folded;
-  $("problem-again").hidden = !passing;
+  $("problem-again").hidden = !offer;
+  $("problem-again").textContent = offer;
   $("problem-more").hidden = !folded;
   $("problem-more").open = false;
   $("problem").hidden = false;
@@ -81,7 +82,7 @@ async function run(work, { retry, failed = () => {} }) {
   } catch (error) {
     if (running !== mine || mine.signal.aborted) return;
     failed();
-    again = retry;
+    again = () => retry(error);
     if (error instanceof Problem && error.status === 401) missKey();
     else showProblem(error);
   } finally {
@@ -126,7 +127,7 @@ function split(percent) {
 function showModel() { // where it has one rate, there is none to choose; where it has one tune, neither
   const model = models.find((each) => each.name === $("model").value);
   const fixed = model?.fixed_rate ?? false, tunes = model?.tunes ?? [], chosen = $("tune").value;
-  $("quality").disabled = fixed;
+  showAim(fixed);
   $("shown").textContent = fixed ? "this model has one rate" : $("quality").value;
   $("tunes").hidden = tunes.length < 2;
   if ([...$("tune").options].map((each) => each.value).join() === tunes.join()) return;
@@ -144,9 +145,9 @@ async function listModels(signal, tell) {
   showModel();
 }
 
-function query() { // of what is chosen
+function query(...asked) { // of what is chosen, behind what else is asked for
   const parameters = [
-    ...($("quality").disabled ? [] : [`quality=${$("quality").value}`]),
+    ...asked,
     ...($("tunes").hidden ? [] : [`tune=${$("tune").value}`]),
     ...(models.length > 1 ? [`model=${encodeURIComponent($("model").value)}`] : []),
   ].join("&");
@@ -159,15 +160,17 @@ function commandLine(path, from, to) {
   return `curl --fail-with-body${secret} --data-binary @${quoted(from)} ${quoted(new URL(path, document.baseURI).href)} -o ${quoted(to)}`;
 }
 
-function work() {
+function work(tried = null) { // or once more, after a problem
   clearTimeout(timer); // the change that it waits for is in this work already
   if (!picture) return;
   $("result").classList.add("busy");
   $("compare").disabled = $("prefix").disabled = $("compared").hidden = true;
-  run((signal, tell) => roundTrip(picture, signal, tell), { retry: work, failed: clear });
+  const options = { permitted: Boolean(tried?.offer) };
+  run((signal, tell) => roundTrip(picture, signal, tell, options), { retry: work, failed: clear });
 }
 
-async function roundTrip(source, signal, tell) {
+/* Compress, decompress and show; `permitted` is a file that was cut in transfer. */
+async function roundTrip(source, signal, tell, { permitted }) {
   const stem = source.name.replace(/\.[^.]*$/, "") || "picture", started = performance.now();
   const magic = await source.slice(0, 4).text().catch(() => { // a folder, or a file that has changed
     throw new Problem({ title: "This file cannot be read", detail: "Choose it again, or another one." });
@@ -177,7 +180,7 @@ async function roundTrip(source, signal, tell) {
   $("choices").hidden = packed;
   say("Asking the server\u2026");
   await listModels(signal, tell);
-  const asked = query();
+  const fixed = $("aim").disabled, asked = packed ? "" : query(...target(), ...(fixed ? [] : regionQuery()));
   let file = source, notes = "", encoding = 0;
   if (!packed) {
     say("Compressing\u2026");
@@ -187,20 +190,28 @@ async function roundTrip(source, signal, tell) {
     encoding = took(answer);
   }
   const facts = await (await post("inspect", file, { signal, tell })).json();
+  if (facts.truncated && !permitted) {
+    throw new Problem({ title: "This file was cut in transfer", detail: "What has arrived may be enough for a coarser picture", offer: "Show what is there" });
+  }
   say(packed ? "Decompressing\u2026" : `Compressed to ${bytes(file.size)}; decompressing\u2026`);
-  const unpacked = await post("decompress?format=png", file, { signal, tell });
+  const cut = facts.truncated ? "&allow_truncated=true" : "";
+  const unpacked = await post(`decompress?format=png${cut}`, file, { signal, tell });
   const decoded = await unpacked.blob(), decoding = took(unpacked);
   const mapped = facts.profile !== "lossless"; // a picture kept as it was has no map
-  const map = mapped && await (await post("importance-map", file, { signal, tell })).blob();
+  const map = mapped && !cut && await (await post("importance-map", file, { signal, tell })).blob();
   say("Measuring\u2026");
   const first = !packed && await createImageBitmap(source).then((bitmap) => { bitmap.close(); return true; }, () => false);
-  const quality = first && facts.channels === 3 ? await psnr(source, decoded, signal).catch(() => null) : null;
+  const measured = first && facts.channels === 3;
+  const quality = measured ? await psnr(source, decoded, signal).catch(() => null) : null;
+  const better = regions.filter(({ weight }) => weight > 1), regional = measured && !fixed && better.length > 0
+    ? await psnr(source, decoded, signal, better).catch(() => null) : null;
   const levels = map && await readMap(map);
   signal.throwIfAborted();
 
   paired = first;
   if (first) show(["original", "front"], source);
   show(["decoded"], decoded);
+  reached = packed ? null : { size: file.size, quality: facts.quality, psnr: quality };
   showPrefixes(prefixesOf({ file, facts, original: quality === null ? null : source, decoded, quality }));
   importance = levels;
   show(["download"], file, "href");
@@ -209,22 +220,27 @@ async function roundTrip(source, signal, tell) {
   $("png").download = `${stem}-decoded.png`;
   for (const each of document.querySelectorAll(".mapped")) each.hidden = !map;
   for (const id of ["before", "ratio", "psnr"]) $(id).parentElement.hidden = packed;
-  showFacts({ facts, source, file, packed, first, quality, encoding, decoding });
+  showFacts({ facts, source, file, packed, first, quality, regional, encoding, decoding });
+  showBounds(packed || fixed ? null : { width: facts.width, height: facts.height });
   $("curl").textContent = (packed ? "" : `${commandLine(`compress${asked}`, source.name, `${stem}.cwic`)}\n`)
-    + commandLine("decompress?format=png", packed ? source.name : `${stem}.cwic`, `${stem}-decoded.png`);
+    + commandLine(`decompress?format=png${cut}`, packed ? source.name : `${stem}.cwic`, `${stem}-decoded.png`);
   $("result").style.setProperty("--aspect", facts.width / facts.height);
   arrange();
   $("result").hidden = false;
-  $("download").hidden = $("comparison").hidden = packed;
-  say(`Done in ${seconds(performance.now() - started)}` + (notes ? `; changed while reading: ${notes}` : ""));
+  $("download").hidden = packed;
+  $("comparison").hidden = packed || $("aim").value !== "quality" && facts.quality === null; // no quality to compare at
+  say(`Done in ${seconds(performance.now() - started)}` + (notes ? `; changed while reading: ${notes}` : "")
+    + (cut ? "; the file was cut in transfer, and this is what there is of it" : ""));
 }
 
-function showFacts({ facts, source, file, packed, first, quality, encoding, decoding }) {
+function showFacts({ facts, source, file, packed, first, quality, regional, encoding, decoding }) {
   const pixels = facts.width * facts.height;
   fact("before", bytes(source.size), `${(8 * source.size / pixels).toFixed(2)} bits per pixel`);
-  fact("after", bytes(file.size), `${facts.bpp.toFixed(3)} bits per pixel` + (packed && facts.quality !== null ? `, quality ${facts.quality}` : ""));
-  fact("ratio", `${(source.size / file.size).toFixed(1)} : 1`, `${(3 * pixels / file.size).toFixed(0)} : 1 from raw pixels`);
-  fact("psnr", decibels(quality), quality === Infinity ? "identical" : quality !== null ? "over R, G and B"
+  fact("after", bytes(file.size), `${facts.bpp.toFixed(3)} bits per pixel`);
+  fact("found", facts.profile === "lossless" ? "lossless" : facts.quality === null ? "\u2013" : `${roundedQuality(facts.quality)}`,
+    packed ? "" : facts.profile === "lossless" ? "as that is smaller" : targetInWords());
+  fact("ratio", `${(source.size / file.size).toFixed(1)} : 1`, `${(3 * pixels / file.size).toFixed(0)} : 1 from raw`);
+  fact("psnr", decibels(quality), quality === Infinity ? "identical" : regional !== null ? `${decibels(regional)} in regions` : quality !== null ? "over R, G and B"
     : first ? "not comparable" : "the browser cannot read it");
   fact("size", `${facts.width} \u00d7 ${facts.height}`, megapixels(pixels));
   fact("time", seconds(encoding + decoding), packed ? "to decompress" : `${seconds(encoding)} in, ${seconds(decoding)} out`);
@@ -239,8 +255,8 @@ function compare() {
   $("compared").hidden = true;
   run(async (signal, tell) => {
     say("Comparing\u2026 this takes longer than compressing.");
-    const facts = await (await post(`compare${query()}`, source, { signal, tell })).json();
-    showComparison(facts, tune);
+    const facts = await (await post(`compare${query(...comparedAt())}`, source, { signal, tell })).json();
+    showComparison(facts, { tune, regions: regions.length > 0 });
     say("Compared.");
   }, { retry: compare });
 }
@@ -248,6 +264,9 @@ function compare() {
 function take(file) {
   if (!file) return;
   picture = file;
+  reached = null;
+  clearRegions();
+  showBounds(null);
   $("sample").hidden = true;
   clear();
   $("drop").classList.add("taken");

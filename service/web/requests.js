@@ -11,6 +11,10 @@ class Problem extends Error { // why there is no answer; as the server says it (
     super(said.title);
     Object.assign(this, { title: "Error", detail: "", type: "", status }, said);
   }
+
+  get kind() {
+    return this.type.replace("urn:cwic:problem:", "");
+  }
 }
 
 function newId() { // a UUID; where the page did not come over HTTPS, browsers have no function for it

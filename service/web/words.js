@@ -41,21 +41,36 @@ function wordsOf(state) {
   }
 }
 
-/* A problem: its title, what to say beside it, what only those who run the server need to know, and whether it may pass. */
+/* What the target can be for the picture, by the name that the detail begins with: as written, both ends can be. */
+function reachable({ detail, lowest, highest }) {
+  const size = !detail.startsWith("target_psnr"), written = size ? bytes : decibels;
+  const step = (value) => !size ? 0.01 : value < 1e3 ? 1 : value < 1e6 ? 100 : 1e4; // of the last digit written
+  const low = written(Math.ceil(lowest / step(lowest)) * step(lowest)), high = written(Math.floor(highest / step(highest)) * step(highest));
+  return `Files of this picture have ${low} to ${high}: choose something between.`;
+}
+
+/* A problem: its title, what to say beside it, what only those who run the server need to know, whether it may pass,
+   and what the button beside it says: null where nothing can be done. */
 function explained(problem) {
-  const { detail, limit, actual } = problem, kind = problem.type.replace("urn:cwic:problem:", "");
-  let reason = sentence(detail), folded = "";
+  const { detail, limit, actual, kind } = problem;
+  let title = sentence(problem.title), reason = sentence(detail), folded = "";
   if (detail.includes("CWIC_")) [reason, folded] = ["", detail]; // settings of the server
   if (kind === "limit" && limit && actual) {
     reason = detail.includes("on a side") ? `A side has ${actual} pixels; this server takes up to ${limit}.`
       : `It has ${megapixels(actual)}; this server takes up to ${megapixels(limit)}.`;
   } else if (kind === "body-too-large" && limit) {
     reason = `This server takes files of up to ${bytes(limit)}.`;
+  } else if (kind === "unreachable-target" && problem.highest) {
+    [title, reason] = ["This target is out of reach.", reachable(problem)];
+  } else if (kind === "invalid-parameter" && detail.startsWith("roi")) {
+    [title, reason] = ["A region of interest is not inside the picture.", "Move it, or remove it."];
+  } else if (kind === "truncated-file") {
+    [title, reason, folded] = ["This file was cut in transfer.", "Too little of it has arrived to show a picture.", detail];
   } else if (kind === "queue-full" || kind === "rate-limit" || kind === "timeout") {
     reason = "Please try again in a while.";
     folded = detail;
   }
   if (problem.request_id) folded += `${folded && "\n"}Request ${problem.request_id}`;
   const passing = ![4, 0].includes(Math.floor(problem.status / 100)) || [0, 408, 429].includes(problem.status);
-  return { title: sentence(problem.title), reason, folded, passing };
+  return { title, reason, folded, offer: problem.offer ?? (passing ? "Try again" : null) };
 }

@@ -32,6 +32,19 @@ def test_places_below_the_least_variance_are_alike() -> None:
     assert not content_offsets(array).any()
 
 
+def test_strong_outlines_pay_no_more_than_foliage() -> None:
+    """Black and white beside a third of the contrast, whose variance is a ninth and still above the highest."""
+    array = np.full((256, 256, 3), 90, np.uint8)
+    array[:, ::2] = 0
+    array[:, 1::2, :] = 255
+    array[:, ::2][:, :64] = 85
+    array[:, 1::2][:, :64] = 170
+    assert not content_offsets(array).any()
+    flat = array.copy()
+    flat[:64] = 90
+    assert int(content_offsets(flat).max()) - int(content_offsets(flat).min()) == 12
+
+
 def test_few_cells_have_no_plane(half_busy: Pixels) -> None:
     assert not content_offsets(half_busy[: 2 * PLANE_CELL]).any()
 

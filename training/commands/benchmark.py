@@ -5,10 +5,12 @@ machine does hits both. Compressing is from a uint8 array to bytes, decompressin
 Medians over the pictures, of each picture's median over the rounds. `--memory` measures peak memory, `--tiles`
 what tiles cost in bytes and what they save where a region is decoded, `--prefixes` how good cut files are, and
 `--targets` how close files come to what is asked for, and in what time, `--roi` how much better a region of
-interest is in files of the same size, `--effort` how many bytes each effort saves, and in what time.
+interest is in files of the same size, `--effort` how many bytes each effort saves, and in what time, and
+`--screens` what files of the size of a JPEG make of screens and text.
 """
 
 import argparse
+import math
 import os
 import statistics
 import sys
@@ -27,11 +29,13 @@ from model.protocol import PictureCodec
 from model.types import Limits, Pixels
 from training.commands.arguments import add_model_arguments, codec_of, pictures_in, quality
 from training.data.pictures import read_rgb
+from training.data.screens import SCREENS, screen
 from training.measure.compressai_reference import NAME, Hyperprior
 from training.measure.efforts import EffortUse, measure_efforts
 from training.measure.memory import MemoryUse, measure_memory
 from training.measure.prefixes import HalfUse, PrefixUse, measure_prefixes
 from training.measure.regions import RegionUse, measure_regions
+from training.measure.screens import Screen, ScreenUse, measure_screens
 from training.measure.targets import TargetUse, measure_targets
 from training.measure.tiles import TileUse, measure_tiles
 
@@ -95,6 +99,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parts.add_argument(
         "--effort", action="store_true", help="measure efforts on the pictures of FOLDER, not speed"
     )
+    parts.add_argument(
+        "--screens",
+        action="store_true",
+        help="measure the pictures of FOLDER, or drawn screens where there is none, beside JPEG",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -104,39 +113,40 @@ def run(args: argparse.Namespace) -> int:
         ParameterError: neither a folder nor --memory was given.
         CwicError: pictures, checkpoint or CompressAI are missing.
     """
-    if args.folder is None and args.memory is None:
+    if args.folder is None and args.memory is None and not args.screens:
         raise ParameterError(
             "give a folder of pictures to measure speed, --tiles, --prefixes, --targets, --roi or --effort, or "
-            "--memory or both"
+            "--memory or both, or --screens"
         )
     if args.threads:
         torch.set_num_threads(args.threads)
-    if args.folder and args.tiles:
-        arrays = [read_rgb(path) for path in pictures_in(args.folder)]
-        sys.stdout.write(tile_table(measure_tiles(codec_of(args), arrays, quality=args.quality)))
-    elif args.folder and args.prefixes:
-        arrays = [read_rgb(path) for path in pictures_in(args.folder)]
-        rows, half = measure_prefixes(codec_of(args), arrays, quality=args.quality)
-        sys.stdout.write(prefix_table(rows, half))
-    elif args.folder and args.targets:
-        arrays = [read_rgb(path) for path in pictures_in(args.folder)]
-        sys.stdout.write(target_table(measure_targets(codec_of(args), arrays)))
-    elif args.folder and args.roi:
-        arrays = [read_rgb(path) for path in pictures_in(args.folder)]
-        found = measure_regions(codec_of(args), arrays, quality=args.quality, weights=_WEIGHTS)
-        sys.stdout.write(region_table(found))
-    elif args.folder and args.effort:
-        arrays = [read_rgb(path) for path in pictures_in(args.folder)]
-        sys.stdout.write(effort_table(measure_efforts(codec_of(args), arrays)))
+    if args.screens:
+        sys.stdout.write(screen_table(measure_screens(codec_of(args), _screens(args.folder))))
     elif args.folder:
-        arrays = [read_rgb(path) for path in pictures_in(args.folder)]
-        subjects = [subject_of(codec_of(args), args.quality), _hyperprior(args.device)]
-        timings = time_all(subjects, arrays, rounds=args.rounds)
-        sys.stdout.write(speed_table(timings, arrays, args.rounds, args.device))
+        sys.stdout.write(_folder_table(args, [read_rgb(path) for path in pictures_in(args.folder)]))
     if args.memory:
         load = partial(load_codec, args.model, model_dir=args.model_dir, device=args.device, limits=_LARGE)
         sys.stdout.write(memory_table(measure_memory(load, args.memory, quality=args.quality)))
     return 0
+
+
+def _folder_table(args: argparse.Namespace, arrays: Sequence[Pixels]) -> str:
+    """What was asked for of the pictures of a folder."""
+    codec = codec_of(args)
+    if args.tiles:
+        return tile_table(measure_tiles(codec, arrays, quality=args.quality))
+    if args.prefixes:
+        return prefix_table(*measure_prefixes(codec, arrays, quality=args.quality))
+    if args.targets:
+        return target_table(measure_targets(codec, arrays))
+    if args.roi:
+        return region_table(measure_regions(codec, arrays, quality=args.quality, weights=_WEIGHTS))
+    if args.effort:
+        return effort_table(measure_efforts(codec, arrays))
+    timings = time_all(
+        [subject_of(codec, args.quality), _hyperprior(args.device)], arrays, rounds=args.rounds
+    )
+    return speed_table(timings, arrays, args.rounds, args.device)
 
 
 def subject_of(codec: PictureCodec, quality: float) -> Subject:
@@ -285,6 +295,29 @@ def effort_table(rows: Sequence[EffortUse]) -> str:
     )
 
 
+def screen_table(screens: Sequence[Screen]) -> str:
+    """Markdown: each picture beside JPEG files of the same size, and how often it is no worse."""
+    columns = [f"{use.jpeg}, {use.quality}" for use in screens[0].uses]
+    lines = [
+        f"| | lossless | quality 50 | {' | '.join(columns)} |",
+        f"|---|---|---|{'---|' * len(columns)}",
+    ]
+    for each in screens:
+        size, kept = each.half
+        half = "lossless" if kept else f"{size} B"
+        lines.append(f"| {each.name} | {each.lossless} B | {half} | {' | '.join(map(_gain, each.uses))} |")
+    uses = [use for each in screens for use in each.uses]
+    good = sum(use.ours is not None and use.ours >= use.psnr for use in uses)
+    return "\n".join([*lines, "", f"No worse than JPEG at its size in {good} of {len(uses)} cases.", ""])
+
+
+def _gain(use: ScreenUse) -> str:
+    """What our file of the size has, beside JPEG."""
+    if use.ours is None:
+        return "out of reach"
+    return "lossless" if math.isinf(use.ours) else f"{use.ours - use.psnr:+.1f} dB"
+
+
 def _asked(row: TargetUse) -> str:
     name, value = row.target
     return f"{value:g} {'dB' if name == 'target_psnr' else 'bpp'}"
@@ -292,6 +325,13 @@ def _asked(row: TargetUse) -> str:
 
 def _farthest(row: TargetUse) -> str:
     return f"+{row.farthest:.2f} dB" if row.target.name == "target_psnr" else f"{100 * row.farthest:.1f} %"
+
+
+def _screens(folder: Path | None) -> dict[str, Pixels]:
+    """The pictures of a folder by their names, or those that are drawn."""
+    if folder is None:
+        return {name: screen(name) for name in SCREENS}
+    return {path.stem: read_rgb(path) for path in pictures_in(folder)}
 
 
 def _hyperprior(device: str) -> Subject:

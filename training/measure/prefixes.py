@@ -66,7 +66,7 @@ def _first(
 ) -> PrefixUse:
     shares, cuts, previews = [], [], []
     for file, array in zip(files, arrays, strict=True):
-        sizes, tiles = _sizes(codec, file), codec.read(file).header.grid.count
+        sizes, tiles = cut_sizes(codec, file), codec.read(file).header.grid.count
         size = sizes[min((groups - 1) * tiles, len(sizes) - 1)]
         shares.append(size / len(file))
         cuts.append(psnr(array, codec.decode(truncate(file, size))))
@@ -77,13 +77,13 @@ def _first(
 
 def _half(codec: PictureCodec, file: bytes, array: Pixels, *, quality: float) -> tuple[float, float]:
     """The share of the bytes, and dB behind."""
-    size = min(_sizes(codec, file), key=lambda size: abs(size - len(file) / 2))
+    size = min(cut_sizes(codec, file), key=lambda size: abs(size - len(file) / 2))
     cut = psnr(array, codec.decode(truncate(file, size)))
     same = largest_file(codec, array, size, options=_at(quality), below=quality)
     return size / len(file), psnr(array, codec.decode(same)) - cut
 
 
-def _sizes(codec: PictureCodec, file: bytes) -> list[int]:
+def cut_sizes(codec: PictureCodec, file: bytes) -> list[int]:
     """Of all files that it can be cut to, ascending, and its own."""
     whole = codec.read(file)
     counts = range(whole.header.required, len(whole.payloads) + 1)

@@ -63,11 +63,11 @@ def _gains(codec: PictureCodec, file: bytes, array: Pixels, weight: float) -> tu
     height, width = array.shape[:2]
     roi = Roi(width // 4, height // 4, width // 2, height // 2, weight)
     same = largest_file(codec, array, len(file), options=_with(roi=[roi]))
-    before, after = (_both(array, codec.decode(each), roi) for each in (file, same))
+    before, after = (psnr_of_parts(array, codec.decode(each), roi) for each in (file, same))
     return after[0] - before[0], after[1] - before[1]
 
 
-def _both(array: Pixels, decoded: Pixels, roi: Roi) -> tuple[float, float]:
+def psnr_of_parts(array: Pixels, decoded: Pixels, roi: Roi) -> tuple[float, float]:
     """PSNR inside of a rectangle and outside of it, in dB."""
     errors = np.square(array.astype(np.float64) - decoded).mean(2)
     left, top, right, bottom = roi.edges

@@ -1,4 +1,4 @@
-"""Contact sheets: pictures in rows with text below them and a colour scale above, drawn with Pillow."""
+"""Contact sheets drawn with Pillow: pictures in rows, text below them, the colours of importance maps above."""
 
 import math
 from collections.abc import Sequence
@@ -88,18 +88,22 @@ def fitted(image: Image.Image, *, panels: int, height: int, smooth: bool) -> Ima
     return image.resize(size, Image.Resampling.LANCZOS if smooth else blocky)
 
 
-def compose(tiles: Sequence[Tile], headings: Sequence[str], *, title: str) -> Image.Image:
+def compose(tiles: Sequence[Tile], headings: Sequence[str], *, title: str, scale: bool = True) -> Image.Image:
     """One picture of all tiles, as near to a square as MAX_WIDTH lets it (a single tile is as wide as it is).
 
     Args:
         tiles: one or more, of as many panels as there are headings.
         headings: above the panels of each tile.
-        title: in the first line, beside the scale.
+        title: in the first line.
+        scale: whether the colours of importance maps are explained beside it.
     """
     layout = _layout(tiles)
     sheet = Image.new("RGB", layout.size, "white")
     draw = ImageDraw.Draw(sheet)
-    _draw_header(sheet, draw, layout, title)
+    left = _draw_scale(sheet, draw, layout) if scale else sheet.width
+    font = _font(layout)
+    room = left - layout.margin - layout.letters
+    draw.text((layout.margin, layout.margin), _shortened(draw, title, font, room), fill=_INK, font=font)
     for index, tile in enumerate(tiles):
         line, place = divmod(index, layout.per_line)
         y = layout.top + line * layout.line_height
@@ -134,8 +138,8 @@ def _with(tiles: int, per_line: int, panels: int, cell: tuple[int, int]) -> _Lay
     )
 
 
-def _draw_header(sheet: Image.Image, draw: ImageDraw.ImageDraw, layout: _Layout, title: str) -> None:
-    """The title, and the scale at the right: `channels kept: none [colours] all`."""
+def _draw_scale(sheet: Image.Image, draw: ImageDraw.ImageDraw, layout: _Layout) -> int:
+    """The scale at the right, `channels kept: none [colours] all`; where it begins."""
     font = _font(layout)
     bar = coloured(np.arange(256, dtype=np.uint8)[None]).resize((10 * layout.letters, layout.letters))
     few, many = "channels kept: none ", " all"
@@ -144,8 +148,7 @@ def _draw_header(sheet: Image.Image, draw: ImageDraw.ImageDraw, layout: _Layout,
     sheet.paste(bar, (x, layout.margin + layout.letters // 8))
     x -= round(draw.textlength(few, font))
     draw.text((x, layout.margin), few, fill=_PALE, font=font)
-    room = x - layout.margin - layout.letters
-    draw.text((layout.margin, layout.margin), _shortened(draw, title, font, room), fill=_INK, font=font)
+    return x
 
 
 def _write(

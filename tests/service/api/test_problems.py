@@ -19,7 +19,11 @@ def leaves() -> list[type[errors.CwicError]]:
 
 def make(error: type[errors.CwicError]) -> errors.CwicError:
     """An instance, with the arguments that it needs."""
-    return errors.LimitError("max_pixels", limit=5, actual=6) if error is errors.LimitError else error("why")
+    if error is errors.LimitError:
+        return errors.LimitError("max_pixels", limit=5, actual=6)
+    if error is errors.TargetError:
+        return errors.TargetError("why", lowest=7, highest=8)
+    return error("why")
 
 
 def test_every_leaf_of_the_error_tree_has_an_answer() -> None:

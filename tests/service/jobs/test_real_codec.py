@@ -103,6 +103,7 @@ def test_targets_are_reached_through_the_service(tiny_codec: Codec, channels: in
         refused = answer(target_bytes=low - 1)
         assert (refused.status_code, refused.json()["type"]) == (422, "urn:cwic:problem:unreachable-target")
         assert f"{low} to {high} bytes" in refused.json()["detail"]
+        assert (refused.json()["lowest"], refused.json()["highest"]) == (low, high)
         kept = client.post("/compress", params={"lossless": "true"}, content=body).raise_for_status()
         assert kept.headers["X-CWIC-Quality"] == "lossless"
         assert np.array_equal(tiny_codec.decode(kept.content), array)
