@@ -7,11 +7,11 @@ from torch.nn import functional
 from model.config import TUNES, CwicConfig
 from model.profiles.cwic.network import CwicNetwork
 from model.profiles.cwic.transforms import lambda_at
-from model.profiles.cwic.visual import visual_error
 from training.config import Stage, TrainConfig
 from training.data.pool import PicturePool
 from training.recipes.base import AnyNetwork, Outcome, Probe
 from training.recipes.klt import block_samples, principal_components
+from training.recipes.visual import visual_error
 from training.team import Team
 
 _LOSS_SCALE = 0.05  # brings the loss to the order of 1

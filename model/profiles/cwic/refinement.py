@@ -9,7 +9,8 @@ the gradient tells what a code does to everything else, the pixels and the predi
     where c_i should be, as far as others see it:  c_i - (dJ / dc_i) / curvature
 
 The squared error is nearly a sum over orthonormal channels, so that its curvature is known for each. The latents move
-a part of the way there, a smaller one in each round, and the residuals are chosen anew.
+a part of the way there, a smaller one in each round, and the residuals are chosen anew. The squared error is that of
+the pixels for both tunes: what `visual` was trained for is easily lowered where the eye does not see it.
 """
 
 from typing import NamedTuple
@@ -18,12 +19,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model.config import BLOCK, TUNES
+from model.config import BLOCK
 from model.context.rates import map_bits
 from model.profiles.base import level_plane
 from model.profiles.cwic.network import CwicNetwork, as_chosen
 from model.profiles.cwic.transforms import at_codes, distortion_weight, error_weight, lambda_at
-from model.profiles.cwic.visual import visual_error
 from model.tiling import Box
 
 # Chosen on held-out pictures by the bits at equal squared error (training/results/ablations.md).
@@ -122,11 +122,7 @@ class Refinement:
         )
         if view.grey:
             x_hat = x_hat.mean(1, keepdim=True).expand(-1, 3, -1, -1)
-        difference = (x_hat - view.x) * 255
-        if TUNES[tune] == "visual":
-            errors = visual_error(difference, view.x)
-        else:
-            errors = difference.square().mean(1, keepdim=True)
+        errors = ((x_hat - view.x) * 255).square().mean(1, keepdim=True)
         worth = lambda_at(config, view.conditions[:, :1]) * functional.avg_pool2d(
             errors * view.inside, stride
         )

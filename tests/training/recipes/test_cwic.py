@@ -8,11 +8,11 @@ import torch
 
 from model.config import CwicConfig
 from model.profiles.cwic.network import CwicNetwork
-from model.profiles.cwic.visual import visual_error
 from tests.conftest import TINY, picture
 from tests.training.training_fakes import run_settings
 from training.config import Stage, TrainConfig
 from training.recipes.cwic import CwicRecipe
+from training.recipes.visual import visual_error
 from training.team import Team
 
 
