@@ -104,14 +104,20 @@ class Settings(BaseSettings):
     max_dimension: int = Field(
         default=65_535, ge=1, description="Largest width and largest height; above: 422."
     )
+    max_effort: int = Field(
+        default=2,
+        ge=1,
+        le=3,
+        description="Largest `effort` that a picture may be compressed with; above: 422.",
+    )
     queue_size: int = Field(
         default=64, ge=1, description="Requests in work at once, the running ones included; above: 429."
     )
     queue_max_pixels: int = Field(
         default=200_000_000,
         ge=1,
-        description="Pixels of all pictures in work at once, for a target as often as they are coded, unless it is "
-        "one picture; above: 429.",
+        description="Pixels of all pictures in work at once, for a target or effort as often as that is longer, "
+        "unless it is one picture; above: 429.",
     )
     workers: int = Field(
         default=0,

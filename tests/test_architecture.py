@@ -53,7 +53,7 @@ ORDER = {
     "training.data": ("pictures", "pool", "synthetic", "screens"),
     "training.measure": (
         "metrics", "bd_rate", "pillow_codecs", "compressai_reference", "sheet", "memory", "tiles", "prefixes",
-        "targets", "regions", "screens", "files", "reuse", "curves", "report", "plot",
+        "targets", "regions", "efforts", "screens", "files", "reuse", "curves", "report", "plot",
     ),
     "training.recipes": ("base", "klt", "transform_start", "cwic", "cvpr2018"),
     "training.run": ("calibrate", "validation", "soap", "optimisers", "precision", "state", "trainer"),

@@ -13,7 +13,7 @@ from model.container.format import MAGIC, Header
 from model.errors import ParameterError
 from model.images.masks import read_mask_size
 from model.images.writing import MEDIA_TYPES, formats_for
-from model.options import TARGETS, DecodeOptions, EncodeOptions, MapOptions
+from model.options import DEFAULT_EFFORT, TARGETS, DecodeOptions, EncodeOptions, MapOptions
 from model.protocol import PictureCodec
 from model.tiling import Box
 from model.types import Limits
@@ -29,6 +29,7 @@ from service.jobs.compare import Compare
 from service.jobs.engine import Engine
 from service.jobs.models import Models, limits_of
 from service.jobs.operations import Compress, Decompress, MapFile, MapPicture, OfPicture
+from service.settings import Settings
 
 T = TypeVar("T")
 
@@ -59,6 +60,7 @@ def codec_routes(engine: Engine) -> APIRouter:
         """What makes the operation of a picture file; refuses first what needs no picture to be refused."""
         codec = engine.models.named(query.model)
         _check_options(query.options, codec)
+        _check_effort(query.options, engine.settings)
         return lambda data: kind.of(data, codec=codec, options=query.options, limits=limits, **own)
 
     @router.post(
@@ -174,6 +176,14 @@ def _check_options(options: EncodeOptions, codec: PictureCodec) -> None:
     for name in ("quality", *TARGETS, "tune", "roi"):
         if getattr(options, name) is not None:
             _check_choice(name, codec)
+    if options.effort != DEFAULT_EFFORT:
+        _check_choice("effort", codec)
+
+
+def _check_effort(options: EncodeOptions, settings: Settings) -> None:
+    """Refuse more effort than the service gives."""
+    if options.effort > settings.max_effort:
+        raise refusal("effort", f"At most {settings.max_effort} here (CWIC_MAX_EFFORT), got {options.effort}")
 
 
 def _check_choice(name: str, codec: PictureCodec) -> None:

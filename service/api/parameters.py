@@ -8,7 +8,10 @@ from pydantic_core import PydanticCustomError
 from model.config import MAX_GROUPS, Tune
 from model.errors import ParameterError
 from model.options import (
+    DEFAULT_EFFORT,
     DEFAULT_QUALITY,
+    EFFORT_WORK,
+    MAX_EFFORT,
     MAX_ROIS,
     MAX_WEIGHT,
     DecodeOptions,
@@ -113,10 +116,21 @@ class FileQuery(CompressQuery):
             "`ssimulacra2`; takes several times as long.",
         ),
     ] = None
+    effort: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=MAX_EFFORT,
+            description="How much time is spent to make the file smaller at equal quality: 0 and 1 take about as "
+            f"long, 2 about {EFFORT_WORK[2]:g} times, 3 about {EFFORT_WORK[3]:g} times. The server has a largest "
+            "one (`CWIC_MAX_EFFORT`). Not for models of one rate.",
+        ),
+    ] = DEFAULT_EFFORT
     lossless: Annotated[
         bool,
         Field(
-            description="The picture comes back bit for bit; goes with neither `quality` nor a target nor `tune`. "
+            description="The picture comes back bit for bit; goes with neither `quality` nor a target nor `tune` nor "
+            "`effort`. "
             "Otherwise a picture is kept so only where that makes the file smaller, or fits the size asked for."
         ),
     ] = False
@@ -153,6 +167,7 @@ class FileQuery(CompressQuery):
             target_ssimulacra2=self.target_ssimulacra2,
             tune=self.tune,
             roi=_rois(self.roi),
+            effort=self.effort,
             lossless=self.lossless or None,
         )
 

@@ -153,7 +153,7 @@ class Compress(OfPicture[Compressed]):
 
     @property
     def work_pixels(self) -> int:
-        """A target takes several encodings."""
+        """A target takes several encodings, and effort as long as several."""
         return round(self.pixels * self.options.work)
 
     @property

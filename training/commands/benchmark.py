@@ -5,7 +5,8 @@ machine does hits both. Compressing is from a uint8 array to bytes, decompressin
 Medians over the pictures, of each picture's median over the rounds. `--memory` measures peak memory, `--tiles`
 what tiles cost in bytes and what they save where a region is decoded, `--prefixes` how good cut files are, and
 `--targets` how close files come to what is asked for, and in what time, `--roi` how much better a region of
-interest is in files of the same size, and `--screens` what files of the size of a JPEG make of screens and text.
+interest is in files of the same size, `--effort` how many bytes each effort saves, and in what time, and `--screens`
+what files of the size of a JPEG make of screens and text.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from training.commands.arguments import add_model_arguments, codec_of, pictures_
 from training.data.pictures import read_rgb
 from training.data.screens import SCREENS, screen
 from training.measure.compressai_reference import NAME, Hyperprior
+from training.measure.efforts import EffortUse, measure_efforts
 from training.measure.memory import MemoryUse, measure_memory
 from training.measure.prefixes import HalfUse, PrefixUse, measure_prefixes
 from training.measure.regions import RegionUse, measure_regions
@@ -95,6 +97,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--roi", action="store_true", help="measure regions of interest in the pictures of FOLDER, not speed"
     )
     parts.add_argument(
+        "--effort", action="store_true", help="measure efforts on the pictures of FOLDER, not speed"
+    )
+    parts.add_argument(
         "--screens",
         action="store_true",
         help="measure the pictures of FOLDER, or drawn screens where there is none, beside JPEG",
@@ -110,36 +115,36 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.folder is None and args.memory is None and not args.screens:
         raise ParameterError(
-            "give a folder of pictures to measure speed, --tiles, --prefixes, --targets or --roi, or --memory or "
-            "both, or --screens"
+            "give a folder of pictures to measure speed, --tiles, --prefixes, --targets, --roi or --effort, or "
+            "--memory or both, or --screens"
         )
     if args.threads:
         torch.set_num_threads(args.threads)
     if args.screens:
         sys.stdout.write(screen_table(measure_screens(codec_of(args), _screens(args.folder))))
-    elif args.folder and args.tiles:
-        arrays = [read_rgb(path) for path in pictures_in(args.folder)]
-        sys.stdout.write(tile_table(measure_tiles(codec_of(args), arrays, quality=args.quality)))
-    elif args.folder and args.prefixes:
-        arrays = [read_rgb(path) for path in pictures_in(args.folder)]
-        rows, half = measure_prefixes(codec_of(args), arrays, quality=args.quality)
-        sys.stdout.write(prefix_table(rows, half))
-    elif args.folder and args.targets:
-        arrays = [read_rgb(path) for path in pictures_in(args.folder)]
-        sys.stdout.write(target_table(measure_targets(codec_of(args), arrays)))
-    elif args.folder and args.roi:
-        arrays = [read_rgb(path) for path in pictures_in(args.folder)]
-        found = measure_regions(codec_of(args), arrays, quality=args.quality, weights=_WEIGHTS)
-        sys.stdout.write(region_table(found))
     elif args.folder:
-        arrays = [read_rgb(path) for path in pictures_in(args.folder)]
-        subjects = [subject_of(codec_of(args), args.quality), _hyperprior(args.device)]
-        timings = time_all(subjects, arrays, rounds=args.rounds)
-        sys.stdout.write(speed_table(timings, arrays, args.rounds, args.device))
+        sys.stdout.write(_of_pictures(args, [read_rgb(path) for path in pictures_in(args.folder)]))
     if args.memory:
         load = partial(load_codec, args.model, model_dir=args.model_dir, device=args.device, limits=_LARGE)
         sys.stdout.write(memory_table(measure_memory(load, args.memory, quality=args.quality)))
     return 0
+
+
+def _of_pictures(args: argparse.Namespace, arrays: Sequence[Pixels]) -> str:
+    """The table that was asked for."""
+    codec = codec_of(args)
+    if args.tiles:
+        return tile_table(measure_tiles(codec, arrays, quality=args.quality))
+    if args.prefixes:
+        return prefix_table(*measure_prefixes(codec, arrays, quality=args.quality))
+    if args.targets:
+        return target_table(measure_targets(codec, arrays))
+    if args.roi:
+        return region_table(measure_regions(codec, arrays, quality=args.quality, weights=_WEIGHTS))
+    if args.effort:
+        return effort_table(measure_efforts(codec, arrays))
+    subjects = [subject_of(codec, args.quality), _hyperprior(args.device)]
+    return speed_table(time_all(subjects, arrays, rounds=args.rounds), arrays, args.rounds, args.device)
 
 
 def subject_of(codec: PictureCodec, quality: float) -> Subject:
@@ -293,6 +298,22 @@ def _gain(use: ScreenUse) -> str:
     if use.ours is None:
         return "out of reach"
     return "lossless" if math.isinf(use.ours) else f"{use.ours - use.psnr:+.1f} dB"
+
+
+def effort_table(rows: Sequence[EffortUse]) -> str:
+    """Markdown: each effort beside the default one."""
+    return "\n".join(
+        [
+            "| effort | bytes at equal PSNR | of the least picture | time | beside the default |",
+            "|---|---|---|---|---|",
+            *(
+                f"| {row.effort} | {row.bd_rate:+.1f} % | {row.worst:+.1f} % "
+                f"| {row.seconds:.1f} s | {row.ratio:.1f}x |"
+                for row in rows
+            ),
+            "",
+        ]
+    )
 
 
 def _asked(row: TargetUse) -> str:

@@ -420,9 +420,15 @@ def test_a_quality_for_a_model_of_one_rate_is_422_and_named(client: httpx.Client
         ({"target_psnr": -1}, "target_psnr"),
         ({"target_ssimulacra2": "inf"}, "target_ssimulacra2"),
         ({"model": "fixed", "target_bytes": 900}, "one rate; leave target_bytes out"),
+        ({"effort": 3}, "At most 2 here (CWIC_MAX_EFFORT), got 3"),
+        ({"effort": 4}, "effort"),
+        ({"effort": -1}, "effort"),
+        ({"effort": "much"}, "effort"),
+        ({"effort": 2, "lossless": "true"}, "nor effort"),
+        ({"model": "fixed", "effort": 2}, "one rate; leave effort out"),
     ],
 )
-def test_targets_that_cannot_be_are_refused_before_the_body_is_read(
+def test_targets_and_efforts_that_cannot_be_are_refused_before_the_body_is_read(
     client: httpx.Client, params: dict[str, str], reason: str
 ) -> None:
     answer = client.post("/compress", params=params, content=b"no picture")

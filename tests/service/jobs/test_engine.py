@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from model.options import TARGET_WORK, EncodeOptions
+from model.options import EFFORT_WORK, TARGET_WORK, EncodeOptions
 from model.protocol import DEFAULT_ENCODE_OPTIONS
 from model.steps import Work
 from model.types import Pixels
@@ -112,6 +112,17 @@ def test_a_target_takes_as_many_pixels_as_it_is_coded(hold: Hold) -> None:
         try:
             wait_until(lambda: hold.seen == 1)
             assert metric(client, "cwic_queue_pixels") == TARGET_WORK["target_bytes"] * 24 * 16
+        finally:
+            hold.release.set()
+        assert future.result(PATIENCE).is_success
+
+
+def test_effort_takes_as_many_pixels_as_it_takes_longer(hold: Hold) -> None:
+    with serving(FakeCodec(on_encode=hold), max_effort=3) as client, ThreadPoolExecutor(1) as pool:
+        future = pool.submit(client.post, "/compress", params={"effort": 3}, content=png())
+        try:
+            wait_until(lambda: hold.seen == 1)
+            assert metric(client, "cwic_queue_pixels") == EFFORT_WORK[3] * 24 * 16
         finally:
             hold.release.set()
         assert future.result(PATIENCE).is_success

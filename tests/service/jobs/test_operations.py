@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.options import MAP_STYLES, TARGET_WORK, TARGETS, DecodeOptions, EncodeOptions, MapOptions
+from model.options import (
+    EFFORT_WORK,
+    MAP_STYLES,
+    MAX_EFFORT,
+    TARGET_WORK,
+    TARGETS,
+    DecodeOptions,
+    EncodeOptions,
+    MapOptions,
+)
 from model.types import Limits, Region
 from service.jobs.operations import Compress, Decompress, MapFile
 from tests.service.fakes import FakeCodec, picture_array, png
@@ -54,6 +63,14 @@ def test_a_target_costs_as_many_pixels_as_it_is_coded_and_keeps_the_pace_of_its_
     assert (plain.work_pixels, plain.pixels) == (24 * 16, 24 * 16)
     assert (aimed.work_pixels, aimed.pixels) == (TARGET_WORK[name] * 24 * 16, 24 * 16)  # type: ignore[index]
     assert aimed.kind == plain.kind != compress(lossless=True).kind
+
+
+def test_effort_counts_as_the_work_that_it_is_and_multiplies_that_of_a_target() -> None:
+    works = [EncodeOptions(effort=effort).work for effort in range(MAX_EFFORT + 1)]
+    assert works == list(EFFORT_WORK)
+    asked = EncodeOptions(effort=2, target_bytes=900)
+    aimed = Compress.of(png(), codec=CODEC, options=asked, limits=Limits())
+    assert aimed.work_pixels == EFFORT_WORK[2] * TARGET_WORK["target_bytes"] * 24 * 16
 
 
 def test_a_map_over_a_files_picture_is_of_another_kind_than_the_map_alone() -> None:

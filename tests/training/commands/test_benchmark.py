@@ -19,6 +19,7 @@ from training.commands import arguments
 from training.commands.benchmark import (
     Subject,
     Timing,
+    effort_table,
     memory_table,
     prefix_table,
     region_table,
@@ -30,6 +31,7 @@ from training.commands.benchmark import (
 )
 from training.data.pictures import read_rgb
 from training.measure.compressai_reference import Hyperprior
+from training.measure.efforts import measure_efforts
 from training.measure.memory import MemoryUse, measure_memory, synthetic_photo
 from training.measure.metrics import psnr
 from training.measure.prefixes import measure_prefixes
@@ -154,7 +156,20 @@ def test_regions_are_measured_in_files_of_one_size(tiny_codec: Codec) -> None:
     assert last == (f"| 4 | {rows[1].inside:+.2f} dB | {rows[1].least:+.2f} dB | {rows[1].outside:+.2f} dB |")
 
 
-@pytest.mark.parametrize("two", [["--tiles", "--prefixes"], ["--prefixes", "--roi"]])
+def test_efforts_are_measured_beside_the_default_one(tiny_codec: Codec) -> None:
+    array = scene(64, 64)
+    spans = (1.0, 1.0, 2.0, 2.0, 8.0, 8.0, 40.0, 40.0)  # seconds of the four efforts, at two qualities each
+    times = itertools.accumulate(x for span in spans for x in (0.0, span))
+    rows = measure_efforts(tiny_codec, [array], qualities=(30.0, 90.0), clock=lambda: next(times))
+    found = [(row.effort, row.seconds, row.ratio) for row in rows]
+    assert found == [(0, 1, 0.5), (1, 2, 1), (2, 8, 4), (3, 40, 20)]
+    assert (rows[1].bd_rate, rows[1].worst) == (0, 0)
+    assert all(row.bd_rate == row.worst for row in rows)
+    last = effort_table(rows).splitlines()[-1]
+    assert last == f"| 3 | {rows[3].bd_rate:+.1f} % | {rows[3].worst:+.1f} % | 40.0 s | 20.0x |"
+
+
+@pytest.mark.parametrize("two", [["--tiles", "--prefixes"], ["--prefixes", "--roi"], ["--roi", "--effort"]])
 def test_tiles_prefixes_and_regions_are_measured_one_at_a_time(two: list[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["benchmark", "pictures", *two])
