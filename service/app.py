@@ -112,28 +112,39 @@ def create_app(
             "auto_configure": False,
         },
     )
-    app.state.connections = connections
+    app.state.connections, app.state.engine = connections, engine
+    _add_middleware(app, settings, keys=keys, metrics=metrics, telemetry=telemetry)
+    problems.install(app, on_rejection=metrics.rejection)
+    _add_routes(app, engine)
+    openapi.install(app)
+    return app
+
+
+def _add_middleware(
+    app: FastAPI, settings: Settings, *, keys: KeyRing, metrics: Metrics, telemetry: Telemetry
+) -> None:
+    """Put what every request goes through around the app, from the innermost to the outermost."""
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, min_rate=settings.min_body_rate)
     app.add_middleware(Guard, checks=_checks(settings, keys), on_rejection=metrics.rejection)
     app.add_middleware(UnforeseenErrors)
     if settings.cors_origins:  # outside of all refusals, so that the page can read them
         app.add_middleware(CORSMiddleware, **cors_options(settings.cors_origins))
     app.add_middleware(RequestContext, metrics=metrics, tracing=telemetry.tracing)
-    app.add_middleware(SecurityHeaders, cross_origin=bool(settings.cors_origins))  # added last: the outermost
-    problems.install(app, on_rejection=metrics.rejection)
+    app.add_middleware(SecurityHeaders, cross_origin=bool(settings.cors_origins))
+
+
+def _add_routes(app: FastAPI, engine: Engine) -> None:
+    """Add all endpoints, and let the metrics of those that do work begin at zero."""
     work = codec_routes(engine), file_routes(engine)
     for router in work:
         app.include_router(router)
     app.include_router(status_routes(engine))
     app.include_router(page_routes())
-    openapi.install(app)
-    metrics.expect(
+    engine.metrics.expect(
         work=[route.path for router in work for route in router.routes if isinstance(route, APIRoute)],
         rejections=problems.rejections(),
         cuts=CUTS,
     )
-    app.state.engine = engine
-    return app
 
 
 def _keys(settings: Settings) -> KeyRing:

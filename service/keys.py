@@ -50,9 +50,8 @@ def keys_of_file(content: bytes) -> tuple[ApiKey, ...]:
     try:
         lines = content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as exc:
-        raise KeysError(
-            f"no UTF-8 text: byte {exc.start} does not fit"
-        ) from None  # the cause has the content
+        # Without the cause, which has the content.
+        raise KeysError(f"no UTF-8 text: byte {exc.start} does not fit") from None
     return _parse((f"line {number}", _COMMENT.sub("", line).strip()) for number, line in enumerate(lines, 1))
 
 

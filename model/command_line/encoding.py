@@ -73,6 +73,8 @@ def encode_options(args: argparse.Namespace) -> EncodeOptions:
         raise UsageError("--roi or --roi-mask: rectangles or a mask, not both")
     if given.get("lossless") and given.get("roi_mask") is not None:
         raise UsageError("--roi-mask is not for --lossless, which keeps all of the picture")
+    if given.get("roi_mask") == "-" and given.get("output_dir") is not None:
+        raise UsageError("--roi-mask `-` is for one file; with --output-dir the mask must be a file")
     return EncodeOptions(
         quality=given.get("quality"),
         target_bytes=given.get("target_bytes"),

@@ -75,9 +75,8 @@ def _blocks(samples: Pixels) -> Pixels:
     rows, columns = min(height, _BLOCK_ROWS), min(width, _BLOCK_COLUMNS)
     count = max(8, height * width // (rows * columns * _SAMPLED))
     tops = [(2 * k + 1) * (height - rows) // (2 * count) for k in range(count)]
-    lefts = [
-        int(k * 0.618034 % 1 * (width - columns + 1)) for k in range(count)
-    ]  # golden ratio: no two in line
+    # By the golden ratio: no two in line.
+    lefts = [int(k * 0.618034 % 1 * (width - columns + 1)) for k in range(count)]
     return np.stack(
         [samples[top : top + rows, left : left + columns] for top, left in zip(tops, lefts, strict=True)]
     )

@@ -1,7 +1,7 @@
 """Symbols to range-coded bytes and back, with probabilities from integer tables only.
 
 A symbol is an integer with a predicted mean (in steps of 1 / FRACTIONS) and a scale index. It is written as
-binary decisions about its distance d from the rounded mean: is d zero? positive? is |d| above 1, 2, ...,
+binary decisions about its distance d from the rounded mean: is d not zero? positive? is |d| above 1, 2, ...,
 UNARY? and the rest as an Exp-Golomb number in bypass bits. Bounds of the alphabet settle decisions for free: a
 two-valued code costs one decision at most. The probability of each decision comes from a table of 16-bit
 integers that was made when the checkpoint was exported, so every machine uses the same numbers.

@@ -15,7 +15,7 @@ SCALES_PER_UNIT = 8  # scale index i stands for a log scale of (i - SCALE_ZERO) 
 SCALE_ZERO = 48
 SCALES = 2 * SCALE_ZERO + 1
 UNARY = 14  # distances up to here have decisions of their own
-DECISIONS = 2 + 2 * UNARY  # zero?, positive?, then |d| > k for d < 0 and d > 0, k = 1..UNARY
+DECISIONS = 2 + 2 * UNARY  # d != 0, d > 0, then |d| > k for d < 0 and d > 0, k = 1..UNARY
 PROBABILITY_ONE = 65536
 MAX_ESCAPE_BITS = 24
 Ints = NDArray[np.int32]

@@ -23,6 +23,7 @@ from model.types import Limits
 _LARGEST = 32 << 10  # bytes of a box that lists items
 _LARGEST_TABLE = 256 << 10  # bytes of a table of frames, which is looked up by arithmetic
 _MOST = 256  # boxes in a box
+_MOST_OF_ALL = 1024  # boxes that are looked at in a file, and so the depth of boxes in boxes
 _LISTS = frozenset({b"iloc", b"iinf", b"iref", b"ipma"})
 _INSIDE = frozenset({b"moov", b"trak", b"mdia", b"minf", b"iprp", b"ipco"})
 
@@ -42,7 +43,9 @@ def check_boxes(data: bytes, *, name: str, limits: Limits) -> None:
         BrokenImageError: it describes more items than a picture has.
         LimitError: one of them has more pixels than a picture may have.
     """
-    for box in _checked(data, Box(b"", 0, len(data)), name):
+    for count, box in enumerate(_checked(data, Box(b"", 0, len(data)), name)):
+        if count >= _MOST_OF_ALL:
+            raise BrokenImageError(f"{name} with more than {_MOST_OF_ALL} boxes")
         if box.name == b"ispe" and box.end - box.start >= 12:
             width, height = struct.unpack_from(">II", data, box.start + 4)  # behind version and flags
             if width * height > limits.max_pixels:

@@ -42,6 +42,8 @@ from model.types import Limits, Pixels
 T = TypeVar("T")
 
 _MAX_JPEG_SCANS = 256  # encoders write about 10; every scan is a pass over the whole picture, in a few bytes
+# Segments of 64 KB, which Pillow joins and looks into when it opens a file; cameras write one.
+_MAX_JPEG_EXIF = 16
 _MAX_PYTHON_DECODED = 4 << 20  # bytes; Pillow's Python decoders (plain PPM, RLE BMP) take 1 s per MB
 _MAX_COUNTED_FRAMES = 1000
 # Plugins that read a header byte by byte take seconds for each MB.
@@ -121,6 +123,8 @@ _KINDS = (
 
 SUFFIXES = frozenset(suffix for kind in _KINDS for suffix in kind.suffixes)
 """How names of pictures that are read end, in small letters."""
+
+_JPEG_EXIF = re.compile(rb"\xff\xe1..Exif\0\0", re.DOTALL)
 
 # Named in the refusal, so that people know what they sent.
 _NOT_READ = (
@@ -224,6 +228,8 @@ def _open(data: bytes, kind: _Kind, limits: Limits) -> ImageFile.ImageFile:
         check_tiff(data)
     if kind.name in ("AVIF", "HEIC"):
         check_boxes(data, name=kind.name, limits=limits)
+    if kind.name == "JPEG" and (segments := len(_JPEG_EXIF.findall(data))) > _MAX_JPEG_EXIF:
+        raise BrokenImageError(f"a JPEG has at most {_MAX_JPEG_EXIF} segments of EXIF, got {segments}")
     image = kind.open(_file(data, kind))
     _check_size(image.size, limits)
     return image
@@ -244,9 +250,8 @@ def _read(data: bytes, kind: _Kind, limits: Limits) -> Picture:
         if image.info.get("bit_depth", 8) > 8:  # of HEIC, which comes scaled
             notes.append("depth-16-to-8")
         colour, alpha = load(image)
-    if sorted(image.size) != sorted(
-        size
-    ):  # a decoder's word against the header's, whose size has been checked
+    # The decoder's word against the header's, whose size has been checked.
+    if sorted(image.size) != sorted(size):
         raise BrokenImageError(f"{kind.name} of {size} pixels by its header and {image.size} by its samples")
     colour, colour_notes = to_srgb(colour, profile=image.info.get("icc_profile"))
     notes += colour_notes

@@ -7,6 +7,7 @@
 Everything else is dropped: XMP, IPTC, comments.
 """
 
+import re
 import struct
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -17,33 +18,16 @@ from PIL.PngImagePlugin import PngImageFile
 
 from model.images.colour import is_srgb
 from model.images.files import look_at
+from model.images.tiff import check_fractions
 from model.types import MAX_METADATA, Limits, Metadata
 
 # Tags of the first directory; the others there are about how a TIFF or JPEG file is stored.
-_KEPT = frozenset(
-    (
-        *(
-            270,
-            271,
-            272,
-            305,
-            306,
-            315,
-            316,
-            33432,
-        ),  # description, make, model, software, time, artist, host, rights
-        *(282, 283, 296),  # resolution
-        *(
-            18246,
-            18249,
-            40091,
-            40092,
-            40093,
-            40094,
-            40095,
-        ),  # ratings; title, comment, author, keywords, subject
-    )
-)
+# Description, make, model, software, time, artist, host, rights.
+_DESCRIPTION = (270, 271, 272, 305, 306, 315, 316, 33432)
+_RESOLUTION = (282, 283, 296)
+_RATING = (18246, 18249)
+_WINDOWS = (40091, 40092, 40093, 40094, 40095)  # title, comment, author, keywords, subject
+_KEPT = frozenset((*_DESCRIPTION, *_RESOLUTION, *_RATING, *_WINDOWS))
 _DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 _SIZES, _INTEROPERABILITY, _MAKER_NOTE, _COLOUR_SPACE = (40962, 40963), 40965, 37500, 40961
 _SRGB = 1
@@ -82,6 +66,9 @@ def _exif(image: ImageFile.ImageFile, data: bytes) -> bytes:
     if isinstance(image, PngImageFile) and "Raw profile type exif" not in image.info:
         image.info.setdefault("exif", _png_exif(data))  # or Pillow decodes the picture, to look behind it
     try:
+        packed = image.info.get("exif")
+        if isinstance(packed, bytes):  # a TIFF's own directory was looked at with the file
+            check_fractions(re.sub(rb"^(Exif\0\0){1,2}", b"", packed))
         exif = image.getexif()
         tags: dict[int, Any] = {tag: value for tag, value in exif.items() if tag in _KEPT}
         for directory in _DIRECTORIES:

@@ -58,9 +58,8 @@ def write_image(array: Pixels, *, format: str, metadata: Metadata = NO_METADATA)
     if icc_profile:
         options["icc_profile"] = icc_profile
     if format == "png":
-        image.save(
-            file, "PNG", compress_level=1, **options
-        )  # level 6 takes 3.5 times as long, for no smaller photographs
+        # Level 6 takes 3.5 times as long, for no smaller photographs.
+        image.save(file, "PNG", compress_level=1, **options)
     elif format == "jpeg":
         image.save(file, "JPEG", quality=95, subsampling="4:4:4", **options)
     else:

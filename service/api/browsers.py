@@ -35,9 +35,8 @@ EXPOSED = (
 )
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-_HOST = re.compile(
-    r"(?P<name>\[[0-9a-f:.]{2,45}\]|[^\s:@/?#\[\]]{1,254})(?::\d*)?"
-)  # no name of DNS is longer
+# No name of DNS is longer.
+_HOST = re.compile(r"(?P<name>\[[0-9a-f:.]{2,45}\]|[^\s:@/?#\[\]]{1,254})(?::\d*)?")
 _ORIGIN = re.compile(r"(?P<scheme>https?)://(?P<authority>[^\s@/?#]+)")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 

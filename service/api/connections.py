@@ -12,9 +12,8 @@ from service.api.addresses import Origin, TrustedProxies, client_of
 from service.api.problems import ProblemError
 from service.settings import Settings
 
-RESERVED_FILES = (
-    512  # for connections that wait to be accepted or are being turned away, and for all other files
-)
+# For connections that wait to be accepted or are being turned away, and for all other files.
+RESERVED_FILES = 512
 TURNED_AWAY = 64  # connections above the limit that may stay until their client has read why
 RETRY_AFTER = {"Retry-After": "5"}
 DISPLACED = "displaced"  # the one reason for a cut that is no kind of problem

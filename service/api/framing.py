@@ -3,9 +3,8 @@
 from service.api import problems
 from service.api.problems import ProblemError
 
-MAX_HEADER = (
-    64 * 2**10
-)  # bytes of request line and fields; also of what a chunked body may add to its own bytes
+# Bytes of request line and fields; also of what a chunked body may add to its own bytes.
+MAX_HEADER = 64 * 2**10
 FEW_CHUNKS = 64  # a body of no more chunks may have them as small as it likes
 MIN_CHUNK = 128  # bytes, mean of all chunks so far: each chunk costs as much as a copy of some kilobytes
 

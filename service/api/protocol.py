@@ -134,9 +134,8 @@ class GuardedProtocol(HttpToolsProtocol):
         body = self._body
         try:
             self.parser.feed_data(data)
-        except (
-            httptools.HttpParserUpgrade
-        ) as exc:  # to what we do not speak: the request is answered as it is
+        except httptools.HttpParserUpgrade as exc:
+            # To what we do not speak: the request is answered as it is.
             self._parse(data[exc.args[0] :])
             return
         except httptools.HttpParserError as exc:

@@ -82,9 +82,8 @@ class Job(Generic[T]):
     def end(self) -> None:
         """Let go of everything and tell those who wait; once, after the last thread has let go."""
         assert self.outcome is not None, "ended without an outcome"
-        with suppress(
-            ValueError
-        ):  # a thread is in it still, which happens only where another thread has died
+        # ValueError: a thread is in it still, which happens only where another thread has died.
+        with suppress(ValueError):
             self._work.close()
         self.results = []
         if isinstance(self.outcome, Result):

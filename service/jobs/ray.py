@@ -86,9 +86,8 @@ def application(settings: Settings, options: RayOptions) -> Application:
     cpus = max(1, int(options.num_cpus))
     workers = settings.workers or cpus
     own = settings.model_copy(update={"workers": workers})
-    threads = str(
-        max(1, cpus // workers)
-    )  # of each worker; Ray would give each one all of the replica's CPUs
+    # Of each worker; Ray would give each one all of the replica's CPUs.
+    threads = str(max(1, cpus // workers))
 
     def build() -> Replica:
         return Replica(own)

@@ -36,9 +36,8 @@ class TraceContext(NamedTuple):
         one (https://www.w3.org/TR/trace-context/#traceparent-header)."""
         sent = headers.getlist("traceparent")
         found = _TRACEPARENT.fullmatch(sent[0]) if len(sent) == 1 else None
-        if found is None or (
-            found["version"] == "00" and found["rest"]
-        ):  # later versions may have more fields
+        # Later versions may have more fields.
+        if found is None or (found["version"] == "00" and found["rest"]):
             return None
         return cls(found["trace"], found["span"], bool(int(found["flags"], 16) & _SAMPLED))
 

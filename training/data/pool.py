@@ -64,9 +64,8 @@ class PicturePool:
         for array, start, end in zip(arrays, starts.tolist(), ends.tolist(), strict=True):
             if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
                 raise ParameterError(f"expected HxWx3 uint8, got {array.shape} {array.dtype}")
-            flat = np.require(
-                array.reshape(-1, 3), requirements=["C", "W"]
-            )  # torch warns of read-only arrays
+            # Writeable, or torch warns.
+            flat = np.require(array.reshape(-1, 3), requirements=["C", "W"])
             pixels[start:end].copy_(torch.from_numpy(flat))
         return cls(
             pixels=pixels,

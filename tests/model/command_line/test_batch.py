@@ -101,6 +101,15 @@ def test_what_was_changed_in_pictures_is_told_once_for_all(
     assert capsys.readouterr().err.endswith(" bytes, alpha-opaque-dropped in 2\n")
 
 
+@pytest.mark.usefixtures("album")
+def test_a_mask_for_many_files_is_no_stream(
+    fake: FakeCheckpoints, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["compress", "album", "--output-dir", "out", "--roi-mask", "-"], checkpoints=fake) == 2
+    assert "--roi-mask `-` is for one file" in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
 def test_a_fault_of_ours_with_one_file_leaves_the_others_done(
     album: Path, fake: FakeCheckpoints, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -90,3 +90,22 @@ def test_no_bytes_take_long(content: bytes) -> None:
     with counted_calls() as calls, suppress(BrokenImageError, LimitError):
         check(avif(content))
     assert calls.count < 20_000
+
+
+def test_boxes_in_boxes_are_looked_at_so_often_and_no_deeper() -> None:
+    many = box(b"ipco", box(b"free", b"") * 200)
+    with pytest.raises(BrokenImageError, match="more than 1024 boxes"):
+        check(avif(full(b"meta", many * 200)))
+    deep = box(b"free", b"")
+    for _ in range(500):
+        deep = box(b"ipco", deep)
+    check(avif(full(b"meta", deep)))
+
+    wide = box(b"free", b"") * 256
+    for _ in range(4):
+        wide = box(b"ipco", wide * 8)
+    for _ in range(400):
+        wide = box(b"ipco", wide)
+    with pytest.raises(BrokenImageError), counted_calls() as calls:
+        check(avif(full(b"meta", wide)))
+    assert calls.count < 2_000_000  # 400 boxes deep; all of them would be some millions

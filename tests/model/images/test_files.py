@@ -212,6 +212,14 @@ def test_a_jpeg_of_endless_scans_is_refused() -> None:
         read(data[:-2] + data[scan:-2] * 300 + data[-2:])
 
 
+def test_a_jpeg_of_endless_exif_is_refused() -> None:
+    data = saved(smooth(), "JPEG")
+    segment = b"\xff\xe1" + (2 + 6 + 100).to_bytes(2) + b"Exif\0\0" + bytes(100)
+    read(data[:2] + segment * 16 + data[2:])
+    with pytest.raises(BrokenImageError, match="segments"):
+        read(data[:2] + segment * 17 + data[2:])
+
+
 def test_slow_decoders_take_only_small_files() -> None:
     assert read(b"P3 2 1 255 1 2 3 4 5 6\n").array.tolist() == [[[1, 2, 3], [4, 5, 6]]]
     with pytest.raises(UnsupportedImageError, match="4194304"):

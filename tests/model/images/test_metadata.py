@@ -18,6 +18,7 @@ from model.images.writing import write_image
 from model.options import EncodeOptions
 from model.types import MAX_METADATA, NO_METADATA, Limits, Metadata, Pixels
 from tests.conftest import picture
+from tests.effort import counted_calls
 
 PROFILES = {
     "sRGB": ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(),
@@ -105,6 +106,18 @@ def test_exif_is_kept_as_far_as_it_holds_of_upright_pixels(format: str) -> None:
     assert set(found) <= {ExifTags.Base.Model, ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo, 282, 283, 296, 305}
     assert not {ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight} & set(inner)
     assert b"THUMBNAIL" not in metadata.exif
+
+
+@pytest.mark.parametrize("format", ["PNG", "WEBP", "AVIF"])
+def test_endless_fractions_are_not_read(format: str) -> None:
+    at = 8 + 2 + 12 + 4
+    packed = (
+        b"II*\0" + struct.pack("<IHHHIII", 8, 1, 282, 5, 20_000, at, 0) + struct.pack("<II", 3, 7) * 20_000
+    )
+    data = saved(format, exif=b"Exif\0\0" + packed)
+    with counted_calls() as calls:
+        assert kept(data) == (NO_METADATA, ())
+    assert calls.count < 20_000
 
 
 def test_no_pixel_is_decoded_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
