@@ -5,8 +5,8 @@ machine does hits both. Compressing is from a uint8 array to bytes, decompressin
 Medians over the pictures, of each picture's median over the rounds. `--memory` measures peak memory, `--tiles`
 what tiles cost in bytes and what they save where a region is decoded, `--prefixes` how good cut files are, and
 `--targets` how close files come to what is asked for, and in what time, `--roi` how much better a region of
-interest is in files of the same size, `--effort` how many bytes each effort saves, and in what time, and
-`--screens` what files of the size of a JPEG make of screens and text.
+interest is in files of the same size, `--effort` how many bytes each effort saves, and in what time, and `--screens`
+what files of the size of a JPEG make of screens and text.
 """
 
 import argparse
@@ -123,15 +123,15 @@ def run(args: argparse.Namespace) -> int:
     if args.screens:
         sys.stdout.write(screen_table(measure_screens(codec_of(args), _screens(args.folder))))
     elif args.folder:
-        sys.stdout.write(_folder_table(args, [read_rgb(path) for path in pictures_in(args.folder)]))
+        sys.stdout.write(_of_pictures(args, [read_rgb(path) for path in pictures_in(args.folder)]))
     if args.memory:
         load = partial(load_codec, args.model, model_dir=args.model_dir, device=args.device, limits=_LARGE)
         sys.stdout.write(memory_table(measure_memory(load, args.memory, quality=args.quality)))
     return 0
 
 
-def _folder_table(args: argparse.Namespace, arrays: Sequence[Pixels]) -> str:
-    """What was asked for of the pictures of a folder."""
+def _of_pictures(args: argparse.Namespace, arrays: Sequence[Pixels]) -> str:
+    """The table that was asked for."""
     codec = codec_of(args)
     if args.tiles:
         return tile_table(measure_tiles(codec, arrays, quality=args.quality))
@@ -143,10 +143,8 @@ def _folder_table(args: argparse.Namespace, arrays: Sequence[Pixels]) -> str:
         return region_table(measure_regions(codec, arrays, quality=args.quality, weights=_WEIGHTS))
     if args.effort:
         return effort_table(measure_efforts(codec, arrays))
-    timings = time_all(
-        [subject_of(codec, args.quality), _hyperprior(args.device)], arrays, rounds=args.rounds
-    )
-    return speed_table(timings, arrays, args.rounds, args.device)
+    subjects = [subject_of(codec, args.quality), _hyperprior(args.device)]
+    return speed_table(time_all(subjects, arrays, rounds=args.rounds), arrays, args.rounds, args.device)
 
 
 def subject_of(codec: PictureCodec, quality: float) -> Subject:
@@ -279,22 +277,6 @@ def region_table(rows: Sequence[RegionUse]) -> str:
     )
 
 
-def effort_table(rows: Sequence[EffortUse]) -> str:
-    """Markdown: each effort beside the default one."""
-    return "\n".join(
-        [
-            "| effort | bytes at equal PSNR | of the least picture | time | beside the default |",
-            "|---|---|---|---|---|",
-            *(
-                f"| {row.effort} | {row.bd_rate:+.1f} % | {row.worst:+.1f} % "
-                f"| {row.seconds:.1f} s | {row.ratio:.1f}x |"
-                for row in rows
-            ),
-            "",
-        ]
-    )
-
-
 def screen_table(screens: Sequence[Screen]) -> str:
     """Markdown: each picture beside JPEG files of the same size, and how often it is no worse."""
     columns = [f"{use.jpeg}, {use.quality}" for use in screens[0].uses]
@@ -316,6 +298,22 @@ def _gain(use: ScreenUse) -> str:
     if use.ours is None:
         return "out of reach"
     return "lossless" if math.isinf(use.ours) else f"{use.ours - use.psnr:+.1f} dB"
+
+
+def effort_table(rows: Sequence[EffortUse]) -> str:
+    """Markdown: each effort beside the default one."""
+    return "\n".join(
+        [
+            "| effort | bytes at equal PSNR | of the least picture | time | beside the default |",
+            "|---|---|---|---|---|",
+            *(
+                f"| {row.effort} | {row.bd_rate:+.1f} % | {row.worst:+.1f} % "
+                f"| {row.seconds:.1f} s | {row.ratio:.1f}x |"
+                for row in rows
+            ),
+            "",
+        ]
+    )
 
 
 def _asked(row: TargetUse) -> str:
