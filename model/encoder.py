@@ -19,6 +19,7 @@ from model.loaded import LoadedModel
 from model.options import PLANE_CELL, PLANE_STEPS, EncodeOptions
 from model.rate_control import positions, resolve_setting
 from model.steps import Step, Work
+from model.tile_cache import Tile, TileCache
 from model.tiling import Box, TileGrid
 from model.types import Check, Pixels
 
@@ -74,16 +75,24 @@ class TileEncoder:
     """
 
     def __init__(
-        self, model: LoadedModel, array: Pixels, options: EncodeOptions, *, sink: Callable[[], Sink] = Encoder
+        self,
+        model: LoadedModel,
+        array: Pixels,
+        options: EncodeOptions,
+        *,
+        sink: Callable[[], Sink] = Encoder,
+        cache: TileCache | None = None,
     ) -> None:
         """Take a picture, whose first three channels are coded; raises ParameterError, see `resolve_setting`.
 
-        `sink` makes what the decisions of coding go to; an encoder, but in calibration.
+        `sink` makes what the decisions of coding go to; an encoder, but in calibration. `cache` keeps what coding the
+        picture again, or decoding it, need not compute.
         """
         height, width = array.shape[:2]
         self.setting = resolve_setting(options, model.config, height=height, width=width)
         self.model = model
         self.sink = sink
+        self.cache = cache
         self._array = array
         height, width = model.config.padded_size(height, width)
         self.grid = TileGrid(width, height, options.tile)  # padded: as many tiles as the picture has
@@ -109,13 +118,11 @@ class TileEncoder:
         box = self.grid.box(index)
         window = box.grown(model.transforms.analysis_margin, within=self.grid.bounds)
         varied = self._positions is not None
-        x, conditions = self._samples(window), self.conditions(window).planes(varied=varied)
+        conditions = self.conditions(window).planes(varied=varied)
         narrow = max(_MIN_CELLS - window.width // stride, 0)
-        if narrow:
-            x = functional.pad(x, (0, narrow * stride, 0, 0), mode="replicate")
-            if varied:
-                conditions = functional.pad(conditions, (0, narrow, 0, 0), mode="replicate")
-        y, levels = model.transforms.analyse(x, conditions)
+        if narrow and varied:
+            conditions = functional.pad(conditions, (0, narrow, 0, 0), mode="replicate")
+        y, levels = model.transforms.analyse(self._features(index, window, narrow=narrow), conditions)
         (rows, columns), cells = box.slices(window, BLOCK), box.slices(window, stride)
         return y[:, :, rows, columns], levels[:, :, cells[0], cells[1]]
 
@@ -132,6 +139,18 @@ class TileEncoder:
             box.left // PLANE_CELL : -(-box.right // PLANE_CELL),
         ]
         return pack_offsets(part.astype(np.int32), self.model.symbols.map_tables, limit=PLANE_STEPS)
+
+    def _features(self, index: int, window: Box, *, narrow: int) -> tuple[Tensor, ...]:
+        """Of a tile's window, which lacks so many columns of the map."""
+        if self.cache is not None and index in self.cache.features:
+            return self.cache.features[index]
+        x = self._samples(window)
+        if narrow:
+            x = functional.pad(x, (0, narrow * self.model.config.map_stride, 0, 0), mode="replicate")
+        features = self.model.transforms.features(x)
+        if self.cache is not None and self.cache.has_room(self.grid, index):
+            self.cache.features[index] = features
+        return features
 
     def _samples(self, window: Box) -> Tensor:
         """RGB in -0.5..0.5, float32 [1, 3, H, W], channels last; the picture's edge goes on beyond it."""
@@ -175,9 +194,15 @@ class EncodeTile(Step[TileEncoder]):
                 *(each.owner.analyse(each.index, check=check) for each in steps), strict=True
             )
             conditions = Conditions.cat([each.owner.conditions(each.box) for each in steps])
-            return first.model.symbols.encode(
+            payloads, codes = first.model.symbols.encode(
                 torch.cat(levels), torch.cat(values), conditions, sink=first.sink, check=check
             )
+            parts = (torch.split(part, 1) for part in (torch.cat(levels), conditions.quality, codes))
+            for each, *tile in zip(steps, *parts, strict=True):
+                cache = each.owner.cache
+                if cache is not None and cache.has_room(each.owner.grid, each.index):
+                    cache.tiles[each.index] = Tile(*tile)
+            return payloads
 
 
 class MapTile(Step[TileEncoder]):
@@ -190,10 +215,12 @@ class MapTile(Step[TileEncoder]):
             return [each.owner.analyse(each.index, check=check)[1] for each in steps]
 
 
-def coded_file(model: LoadedModel, source: Source, options: EncodeOptions) -> Work[bytes]:
+def coded_file(
+    model: LoadedModel, source: Source, options: EncodeOptions, *, cache: TileCache | None = None
+) -> Work[bytes]:
     """The file of a picture at a quality."""
     height, width, _ = source.array.shape
-    tiles = TileEncoder(model, source.array, options)
+    tiles = TileEncoder(model, source.array, options, cache=cache)
     setting = tiles.setting
     header = Header(
         width=width,
