@@ -7,7 +7,8 @@ from functools import partial
 
 from model.command_line.files import read, say, write
 from model.command_line.outcomes import Outcome, attempt
-from model.container.format import Container, unpack
+from model.container import format as file_format
+from model.container.format import Container
 from model.protocol import PictureCodec
 from model.steps import run
 from model.types import Limits
@@ -44,7 +45,7 @@ def inspect_files(
 
 
 def _print(path: str, *, limits: Limits, as_json: bool, codec_of: CodecOf | None, several: bool) -> Outcome:
-    file = unpack(read(path), limits=limits, allow_truncated=True)
+    file = file_format.unpack(read(path), limits=limits, allow_truncated=True)
     info = file.info()
     facts: dict[str, object] = {"file": path} if several else {}
     facts |= dataclasses.asdict(info) | {"bpp": round(info.bpp, 4)}
