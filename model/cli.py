@@ -14,14 +14,13 @@ Every failure is one line on standard error. An output file appears whole or not
 
 import argparse
 import dataclasses
-import json
 import sys
 from collections.abc import Collection, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import NoReturn
 
-from model.command_line.codecs import Checkpoints, source_of
+from model.command_line.codecs import Checkpoints, LoadedOnce, source_of
 from model.command_line.encoding import QUALITY, add_encoding, encode_options
 from model.command_line.files import UsageError, check_output, read, say, write
 from model.command_line.outcomes import Outcome, attempt
@@ -135,11 +134,7 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         help="a preview of full size from the first N groups of channels; 1 is the roughest",
     )
-    decompress.add_argument(
-        "--allow-truncated",
-        action="store_true",
-        help="decode a file that was cut in transfer as far as it goes",
-    )
+    _add_allow_truncated(decompress)
     _add_format(decompress)
     _add_codec(decompress)
 
@@ -169,12 +164,13 @@ def _parser() -> argparse.ArgumentParser:
         default=MAP_SIZES[0],
         help="default: %(default)s; map: a pixel for each level",
     )
+    _add_allow_truncated(importance)
     _add_format(importance)
     _add_codec(importance)
 
-    inspect = commands.add_parser("inspect", help="what a .cwic file says about itself")
-    inspect.add_argument("input", metavar="IN", help=".cwic file")
-    inspect.add_argument("--json", action="store_true", help="print JSON")
+    inspect = commands.add_parser("inspect", help="what .cwic files say about themselves")
+    inspect.add_argument("inputs", nargs="+", metavar="IN", help=".cwic file")
+    inspect.add_argument("--json", action="store_true", help="print JSON, of several files a line for each")
     inspect.add_argument(
         "--importance", action="store_true", help="decode the importance map too, and print its mean"
     )
@@ -194,6 +190,12 @@ def _add_paths(parser: argparse.ArgumentParser, source: str, target: str) -> Non
         "--jobs", metavar="N", type=int, help="files at a time (default: one for each CPU, with a GPU 1)"
     )
     parser.epilog = f"OUT: {target}. A file that exists is overwritten."
+
+
+def _add_allow_truncated(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--allow-truncated", action="store_true", help="take a .cwic file that was cut in transfer"
+    )
 
 
 def _add_format(parser: argparse.ArgumentParser) -> None:
@@ -297,9 +299,11 @@ def _importance_map(args: argparse.Namespace, checkpoints: Checkpoints | None) -
         for name in ("quality", "tune"):
             if getattr(args, name) is not None:
                 raise UsageError(f"--{name} is for pictures; a .cwic file has its own")
-        file = file_format.unpack(data, limits=_limits(args))
+        file = file_format.unpack(data, limits=_limits(args), allow_truncated=args.allow_truncated)
         work = drawing(_load(args, checkpoints, file=file), file, options, drawn)
     else:
+        if args.allow_truncated:
+            raise UsageError("--allow-truncated is for .cwic files; a picture has to be whole")
         picture = read_image(data, limits=_limits(args)).array
         work = drawing(_load(args, checkpoints), picture, options, drawn)
     write(args.output, write_image(run(work), format=format))
@@ -307,40 +311,19 @@ def _importance_map(args: argparse.Namespace, checkpoints: Checkpoints | None) -
 
 
 def _inspect(args: argparse.Namespace, checkpoints: Checkpoints | None) -> Outcome:
+    from model.command_line.inspection import inspect_files
+
     for name in ("model", "model_dir", "device", "max_pixels"):
         if not args.importance and getattr(args, name) != _CODEC_DEFAULTS[name]:
             raise UsageError(f"--{name.replace('_', '-')} is for --importance; the rest needs no checkpoint")
-    limits = _limits(args) if args.importance else file_format.UNLIMITED
-    file = file_format.unpack(read(args.input), limits=limits, allow_truncated=True)
-    info = file.info()
-    facts = dataclasses.asdict(info) | {"bpp": round(info.bpp, 4)}
-    if args.importance:
-        facts["mean_importance"] = _mean_importance(args, checkpoints, file=file)
-    if args.json:
-        text = json.dumps(facts, indent=2)
-    else:
-        facts["sections"] = ", ".join(f"{s.name} {s.length} ({s.bpp:.4f} bpp)" for s in info.sections)
-        text = "\n".join(f"{name:15} {_fact(value)}" for name, value in facts.items())
-    write("-", f"{text}\n".encode())
-    return Outcome()
+    if not args.importance:
+        return inspect_files(args.inputs, limits=file_format.UNLIMITED, as_json=args.json)
+    once = LoadedOnce(source_of(checkpoints))
 
+    def codec_of(file: file_format.Container) -> PictureCodec:
+        return _load(args, once, file=file)
 
-def _mean_importance(
-    args: argparse.Namespace, checkpoints: Checkpoints | None, *, file: file_format.Container
-) -> float | None:
-    """Of a file's map, in four digits; None for a lossless file, which has none."""
-    from model.images.maps import mean_importance
-
-    if file.header.lossless:
-        return None
-    return round(run(mean_importance(_load(args, checkpoints, file=file), file)), 4)
-
-
-def _fact(value: object) -> object:
-    """A fact of a file as a person reads it."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "-" if value in (None, "") else value
+    return inspect_files(args.inputs, limits=_limits(args), as_json=args.json, codec_of=codec_of)
 
 
 _COMMANDS = {

@@ -1,7 +1,8 @@
 """Files to pictures: only the tiles that are needed, each with what its neighbours' codes add at its borders."""
 
-from collections.abc import Hashable, Iterable, Sequence
-from typing import NamedTuple, Self
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Self
 
 import numpy as np
 import torch
@@ -18,25 +19,25 @@ from model.loaded import LoadedModel
 from model.options import PLANE_CELL, PLANE_STEPS, DecodeOptions, plane_shape
 from model.rate_control import positions
 from model.steps import Step, Work
+from model.tile_cache import Tile
 from model.tiling import Box, TileGrid
 from model.types import Check, Pixels
 
-
-class Tile(NamedTuple):
-    """A decoded tile: levels int64 [1, 1, rows, columns], quality of that shape, codes int16 [1, channels, h, w]."""
-
-    levels: Tensor
-    quality: Tensor
-    codes: Tensor
+NOTHING_KNOWN: Mapping[int, Tile] = MappingProxyType({})
 
 
-def decode_picture(model: LoadedModel, file: Container, options: DecodeOptions) -> Work[Pixels]:
-    """The picture of a file, or a region of it, uint8 [H, W, 3] or [H, W, 4]; raises FileError, ParameterError."""
+def decode_picture(
+    model: LoadedModel, file: Container, options: DecodeOptions, *, known: Mapping[int, Tile] = NOTHING_KNOWN
+) -> Work[Pixels]:
+    """The picture of a file, or a region of it, uint8 [H, W, 3] or [H, W, 4]; raises FileError, ParameterError.
+
+    Tiles that are known from coding the file are not decoded again.
+    """
     header = file.header
     region = options.box(header.grid.bounds)
     channels = 4 if header.alpha else 3
     out = np.empty((region.height, region.width, channels), np.uint8)
-    tiles = None if header.lossless else TileDecoder(model, file, groups=options.groups)
+    tiles = None if header.lossless else TileDecoder(model, file, groups=options.groups, known=known)
     for band in header.grid.bands(header.grid.touching(region)):
         coloured: Sequence[Pixels] = [] if tiles is None else (yield from tiles.pixels(band))
         for place, index in enumerate(band):
@@ -58,8 +59,19 @@ def decode_picture(model: LoadedModel, file: Container, options: DecodeOptions) 
 class TileDecoder:
     """One file on its way to pixels; keeps the tiles that later ones still need."""
 
-    def __init__(self, model: LoadedModel, file: Container, *, groups: int | None = None) -> None:
-        """Take a file of this model; raises NoImportanceMapError, WrongModelError, HeaderError."""
+    def __init__(
+        self,
+        model: LoadedModel,
+        file: Container,
+        *,
+        groups: int | None = None,
+        known: Mapping[int, Tile] = NOTHING_KNOWN,
+    ) -> None:
+        """Take a file of this model, and those of its tiles that are known.
+
+        Raises:
+            NoImportanceMapError, WrongModelError, HeaderError: see `check_model`.
+        """
         check_model(model, file)
         self.model = model
         self.file = file
@@ -71,7 +83,7 @@ class TileDecoder:
         height, width = model.config.padded_size(file.header.height, file.header.width)
         self.grid = TileGrid(width, height, file.header.tile)
         self._tune = TUNES.index(file.header.tune)
-        self._tiles: dict[int, Tile] = {}
+        self._tiles = dict(known)
 
     def pixels(self, band: Sequence[int]) -> Work[Sequence[Pixels]]:
         """The pixels of some tiles, uint8 [H, W, 3], padded to whole cells; of later bands, in ascending order."""

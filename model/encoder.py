@@ -22,6 +22,7 @@ from model.options import PLANE_CELL, PLANE_STEPS, REFINEMENTS, EncodeOptions
 from model.profiles.cwic.refinement import REFINED_RDO, Latents, View
 from model.rate_control import positions, resolve_setting
 from model.steps import Step, Work
+from model.tile_cache import Tile, TileCache
 from model.tiling import Box, TileGrid
 from model.types import Check, Pixels
 
@@ -86,11 +87,12 @@ class TileEncoder:
         *,
         grey: bool = False,
         sink: Callable[[], Sink] = Encoder,
+        cache: TileCache | None = None,
     ) -> None:
         """Take a picture, whose first three channels are coded; raises ParameterError, see `resolve_setting`.
 
         `grey` says whether the decoder makes these equal; `sink` makes what the decisions of coding go to, an encoder
-        but in calibration.
+        but in calibration; `cache` keeps what coding the picture again, or decoding it, need not compute.
         """
         height, width = array.shape[:2]
         self.setting = resolve_setting(options, model.config, height=height, width=width)
@@ -99,6 +101,7 @@ class TileEncoder:
         self.refinements = REFINEMENTS[options.effort]
         self.strictness = REFINED_RDO if self.refinements else 1.0 if options.effort else math.inf
         self._grey = grey
+        self.cache = cache
         self._array = array
         height, width = model.config.padded_size(height, width)
         self.grid = TileGrid(width, height, options.tile)  # padded: as many tiles as the picture has
@@ -127,19 +130,17 @@ class TileEncoder:
         """A step for each tile."""
         return [MapTile(self, index) for index in range(self.grid.count)]
 
-    def analyse(self, box: Box, *, check: Check) -> tuple[Tensor, Tensor]:
-        """The values and levels of a box of pixels; see `Transforms.analyse`."""
+    def analyse(self, box: Box, *, tile: int | None = None, check: Check) -> tuple[Tensor, Tensor]:
+        """The values and levels of a box of pixels, see `Transforms.analyse`; `tile` is its index if it is one."""
         check()
         model, stride = self.model, self.model.config.map_stride
         window = box.grown(model.transforms.analysis_margin, within=self.grid.bounds)
         varied = self._positions is not None
-        x, conditions = self._samples(window), self.conditions(window).planes(varied=varied)
+        conditions = self.conditions(window).planes(varied=varied)
         narrow = max(_MIN_CELLS - window.width // stride, 0)
-        if narrow:
-            x = functional.pad(x, (0, narrow * stride, 0, 0), mode="replicate")
-            if varied:
-                conditions = functional.pad(conditions, (0, narrow, 0, 0), mode="replicate")
-        y, levels = model.transforms.analyse(x, conditions)
+        if narrow and varied:
+            conditions = functional.pad(conditions, (0, narrow, 0, 0), mode="replicate")
+        y, levels = model.transforms.analyse(self._features(tile, window, narrow=narrow), conditions)
         (rows, columns), cells = box.slices(window, BLOCK), box.slices(window, stride)
         return y[:, :, rows, columns], levels[:, :, cells[0], cells[1]]
 
@@ -182,6 +183,19 @@ class TileEncoder:
             box.left // PLANE_CELL : -(-box.right // PLANE_CELL),
         ]
         return pack_offsets(part.astype(np.int32), self.model.symbols.map_tables, limit=PLANE_STEPS)
+
+    def _features(self, tile: int | None, window: Box, *, narrow: int) -> tuple[Tensor, ...]:
+        """Of a window, which lacks so many columns of the map; those of a tile's window are kept."""
+        cache = None if tile is None else self.cache
+        if cache is not None and tile in cache.features:
+            return cache.features[tile]
+        x = self._samples(window)
+        if narrow:
+            x = functional.pad(x, (0, narrow * self.model.config.map_stride, 0, 0), mode="replicate")
+        features = self.model.transforms.features(x)
+        if cache is not None and tile is not None and cache.has_room(self.grid, tile):
+            cache.features[tile] = features
+        return features
 
     def _samples(self, window: Box) -> Tensor:
         """RGB in -0.5..0.5, float32 [1, 3, H, W], channels last; the picture's edge goes on beyond it."""
@@ -256,7 +270,7 @@ class EncodeTile(Step[TileEncoder]):
             values, levels = zip(*(each.coded(check) for each in steps), strict=True)
             conditions = Conditions.cat([each.owner.conditions(each.box) for each in steps])
             strictness = torch.tensor([each.owner.strictness for each in steps], device=first.model.device)
-            return first.model.symbols.encode(
+            payloads, codes = first.model.symbols.encode(
                 torch.cat(levels),
                 torch.cat(values),
                 conditions,
@@ -264,11 +278,17 @@ class EncodeTile(Step[TileEncoder]):
                 sink=first.sink,
                 check=check,
             )
+            parts = (torch.split(part, 1) for part in (torch.cat(levels), conditions.quality, codes))
+            for each, *tile in zip(steps, *parts, strict=True):
+                cache = each.owner.cache
+                if cache is not None and cache.has_room(each.owner.grid, each.index):
+                    cache.tiles[each.index] = Tile(*tile)
+            return payloads
 
     def coded(self, check: Check) -> tuple[Tensor, Tensor]:
         """Values and levels; see `Transforms.analyse`."""
         if self.latents is None:
-            return self.owner.analyse(self.box, check=check)
+            return self.owner.analyse(self.box, tile=self.index, check=check)
         return self.owner.tile_of(self.index, self.latents)
 
 
@@ -282,10 +302,12 @@ class MapTile(Step[TileEncoder]):
             return [each.owner.analyse(each.box, check=check)[1] for each in steps]
 
 
-def coded_file(model: LoadedModel, source: Source, options: EncodeOptions) -> Work[bytes]:
+def coded_file(
+    model: LoadedModel, source: Source, options: EncodeOptions, *, cache: TileCache | None = None
+) -> Work[bytes]:
     """The file of a picture at a quality."""
     height, width, _ = source.array.shape
-    tiles = TileEncoder(model, source.array, options, grey=source.grey)
+    tiles = TileEncoder(model, source.array, options, grey=source.grey, cache=cache)
     setting = tiles.setting
     header = Header(
         width=width,

@@ -36,7 +36,15 @@ class InputError(CwicError):
 
 
 class ParameterError(InputError):
-    """An argument is out of its range."""
+    """An argument is out of its range.
+
+    Attributes:
+        name: of the argument, where the message does not stand beside it.
+    """
+
+    def __init__(self, message: str, *, name: str | None = None) -> None:
+        super().__init__(message)
+        self.name = name
 
 
 class LimitError(InputError):

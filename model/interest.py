@@ -53,7 +53,7 @@ def _of_mask(mask: Pixels, bounds: Box) -> Octaves:
     height, width = mask.shape
     if (width, height) != bounds.size:
         raise ParameterError(
-            f"a mask of {width}x{height} pixels for a picture of {bounds.width}x{bounds.height}"
+            f"a mask of {width}x{height} pixels for a picture of {bounds.width}x{bounds.height}", name="roi"
         )
     largest = _largest(mask, np.arange(0, height, PLANE_CELL), np.arange(0, width, PLANE_CELL))
     return (largest.astype(np.float64) - _NEUTRAL) / _OCTAVE

@@ -30,7 +30,7 @@ TARGETS: tuple[TargetName, ...] = get_args(TargetName)
 SIZES: tuple[TargetName, ...] = ("target_bytes", "target_bpp")  # the targets that a file must not pass
 # Of each target, the encodings of a fixed quality that take as long: measured by `benchmark --targets`.
 TARGET_WORK: Mapping[TargetName, float] = MappingProxyType(
-    {"target_bytes": 3, "target_bpp": 3, "target_psnr": 7, "target_ssimulacra2": 12}
+    {"target_bytes": 2, "target_bpp": 2, "target_psnr": 4, "target_ssimulacra2": 12}
 )
 DEFAULT_EFFORT = 1
 MAX_EFFORT = 3
@@ -201,9 +201,11 @@ def box_inside(region: Region, bounds: Box) -> Box:
     """The pixels of a region; raises ParameterError where it has none, or some that are not inside `bounds`."""
     box = Box(*region.edges)
     if min(region.width, region.height) < 1 or box.intersection(bounds) != box:
+        name = type(region).__name__.lower()
         raise ParameterError(
-            f"{type(region).__name__.lower()} {region.width}x{region.height} at {region.x},{region.y} is not inside "
-            f"{bounds.width}x{bounds.height}"
+            f"{name} {region.width}x{region.height} at {region.x},{region.y} is not inside "
+            f"{bounds.width}x{bounds.height}",
+            name=name,
         )
     return box
 

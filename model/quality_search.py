@@ -1,8 +1,9 @@
 """The search along the quality axis for what a target asks."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Self
 
 import numpy as np
@@ -10,13 +11,26 @@ from numpy.typing import NDArray
 
 from model.container.format import QUALITY_STEPS
 from model.entropy.tables import Floats
-from model.options import SIZES, Target
+from model.options import SIZES, Target, TargetName
 
 # Trials by the estimate; after them the interval is halved instead. A quality that has been reached by then nearly
 # will do: in small files it does not rise everywhere, by some tenths of a decibel, and no position need have what is
 # wanted.
 _GUIDED = 4
 _ENDLESS = 1 << 48  # bytes: larger than every file
+_AXIS = np.arange(QUALITY_STEPS + 1, dtype=np.float64)
+_SAMPLED = QUALITY_STEPS // 8  # positions to both sides of the first guess
+# Of photographs with the default checkpoint, by powers of the quality, 0 to 1: a first guess, which may be far off.
+# Sizes as the logarithm of bits per pixel.
+_SIZE = (-2.9, 4.7, -1.0)
+_USUAL: Mapping[TargetName, tuple[float, ...]] = MappingProxyType(
+    {
+        "target_bytes": _SIZE,
+        "target_bpp": _SIZE,
+        "target_psnr": (26.5, 15.0, 4.0),
+        "target_ssimulacra2": (10.0, 140.0, -60.0),
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +56,10 @@ class Goal:
             most = most_bytes(target, pixels=pixels)
             low, aim = math.log(max(1, math.ceil(0.97 * most))), math.log(max(1, 0.985 * most))
             return cls(low=low, aim=aim, high=math.log(max(1, most)), at_most=True)
-        width = 0.15 if target.name == "target_psnr" else 1.0
         low = float(target.value)
-        return cls(low=low, aim=low + 0.4 * width, high=low + width, at_most=False)
+        if target.name == "target_psnr":
+            return cls(low=low, aim=low + 0.075, high=low + 0.15, at_most=False)
+        return cls(low=low, aim=low + 0.4, high=low + 1, at_most=False)
 
     def nearly(self, value: float) -> bool:
         """Whether a quality is passed by twice what it may be passed by at most."""
@@ -61,22 +76,24 @@ def most_bytes(target: Target, *, pixels: int) -> int:
     return math.floor(min(size, _ENDLESS))
 
 
+def usual_curve(name: TargetName, *, pixels: int, fixed: int) -> Floats:
+    """The values of an ordinary picture at all positions; of its file so many bytes do not depend on the quality."""
+    curve: Floats = np.polynomial.Polynomial(_USUAL[name])(_AXIS / QUALITY_STEPS)
+    return np.log(fixed + pixels / 8 * np.exp(curve)) if name in SIZES else curve
+
+
 class Search:
     """The search for a position on the quality axis whose value a goal takes, by trials that each cost an encoding.
 
-    A sample of the picture gives the shape of the curve, the trials where it lies: their differences from the
-    sample's curve follow a line through them, weighed as differences of samples were seen to fall with the quality,
-    by a factor of e from one end of the axis to the other. Every trial leaves a smaller interval, so that the
-    search ends whatever the values are, at the latest where no position is left between two that were tried.
+    A curve says what to expect, the trials where it lies: their differences from it follow a line through them. Every
+    trial leaves a smaller interval, so that the search ends whatever the values are, at the latest where no position
+    is left between two that were tried.
     """
 
-    def __init__(self, goal: Goal, positions: Sequence[int], values: Sequence[float]) -> None:
-        """Take what the sample has shown, at some positions in ascending order."""
+    def __init__(self, goal: Goal, curve: Floats) -> None:
+        """Take what is expected at each position."""
         self.goal = goal
-        axis = np.arange(QUALITY_STEPS + 1, dtype=np.float64)
-        curve = np.polynomial.Polynomial.fit(positions, values, len(positions) - 1)
-        self._axis, self._curve = axis, np.maximum.accumulate(curve(axis))
-        self._weights = np.exp(-axis / QUALITY_STEPS)
+        self._curve: Floats = np.maximum.accumulate(curve)
         self._trials: dict[int, float] = {}
         self._inside = range(QUALITY_STEPS + 1)
 
@@ -99,25 +116,30 @@ class Search:
                 return None
             return self._inside[len(self._inside) // 2]
         inside = slice(self._inside.start, self._inside.stop)
-        return inside.start + int(np.abs(self._estimates()[inside] - self.goal.aim).argmin())
+        distances = np.abs(self.estimates()[inside] - self.goal.aim)
+        return inside.start + int(distances.argmin())
 
-    def _estimates(self) -> Floats:
+    def around(self) -> list[int]:
+        """Two positions with the one to try next between them, or at an end."""
+        guess = int(np.abs(self.estimates() - self.goal.aim).argmin())
+        return sorted({max(guess - _SAMPLED, 0), min(guess + _SAMPLED, QUALITY_STEPS)})
+
+    def estimates(self) -> Floats:
         """The value at each position."""
         if not self._trials:
             return self._curve
         tried = np.array(sorted(self._trials))
         found = np.array([self._trials[int(position)] for position in tried])
-        differences = (found - self._curve[tried]) / self._weights[tried]
-        estimates: Floats = self._curve + self._weights * _on_line(self._axis, tried, differences)
+        estimates: Floats = self._curve + _on_line(tried, found - self._curve[tried])
         return estimates
 
 
-def _on_line(axis: Floats, places: NDArray[np.intp], values: Floats) -> Floats:
+def _on_line(places: NDArray[np.intp], values: Floats) -> Floats:
     """The broken line through some points, which goes on as it ends; level where there is one point."""
-    line: Floats = np.interp(axis, places, values)
+    line: Floats = np.interp(_AXIS, places, values)
     if len(places) > 1:
         for end, before in ((0, 1), (-1, -2)):
             slope = (values[end] - values[before]) / (places[end] - places[before])
-            beyond = axis < places[0] if end == 0 else axis > places[-1]
-            line[beyond] += slope * (axis[beyond] - places[end])
+            beyond = _AXIS < places[0] if end == 0 else _AXIS > places[-1]
+            line[beyond] += slope * (_AXIS[beyond] - places[end])
     return line

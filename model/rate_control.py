@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from model.config import TUNES, CodecConfig, CwicConfig
-from model.container.format import QUALITY_STEPS
+from model.container.format import QUALITY_STEPS, position_of
 from model.content_plane import content_offsets
 from model.entropy.tables import Ints
 from model.errors import ParameterError
@@ -83,9 +83,8 @@ def resolve_setting(options: EncodeOptions, config: CodecConfig, *, height: int,
             f"the plane of {height}x{width} pixels has {cells} values, one for {PLANE_CELL} pixels, "
             f"got {options.plane.shape}"
         )
-    position = round((quality - 1) / 99 * QUALITY_STEPS)
     plane = options.plane if options.plane is not None and options.plane.any() else None
-    return Setting(quality=position, tune=TUNES.index(tune), offsets=plane)
+    return Setting(quality=position_of(quality), tune=TUNES.index(tune), offsets=plane)
 
 
 def positions(quality: int, offsets: Ints | Offsets, *, cells: int) -> Ints:

@@ -1,11 +1,13 @@
 """Pictures to files that reach a target: a quality is searched for with few encodings, guided by a sample.
 
-    a sample of the picture, coded at three qualities at once -> the shape of the curve
-    the picture, coded at a quality of this curve             -> how far the curve is off
-    the picture, coded at the corrected quality               -> as a rule the file
+    a sample of the picture, coded at two qualities      -> the shape of the curve
+    the picture, coded at a quality of this curve        -> how far the curve is off
+    the picture, coded at the corrected quality          -> as a rule the file
 
-The sample is a ninth of the picture's pixels, and less of a large picture: every third of strips of 32 rows, and of
-those every third strip of 32 columns, put together. What it costs more at the seams hardly depends on the quality.
+What the analysis finds whatever the quality is kept, so that coding the picture again costs little more than its
+context models; and its codes are, so that what it looks like costs no more than the synthesis. The sample is a ninth
+of the picture's pixels, and less of a large picture: every third of strips of 32 rows, and of those every third strip
+of 32 columns, put together. What it costs more at the seams hardly depends on the quality.
 """
 
 import math
@@ -16,10 +18,12 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-from model.container.format import QUALITY_STEPS, UNLIMITED, extensions_of, unpack
+from model.container.format import QUALITY_STEPS, UNLIMITED, extensions_of, quality_at, unpack
 from model.decoder import decode_picture
 from model.encoder import Source, coded_file, is_grey, lossless_file, source_of
+from model.entropy.tables import Floats
 from model.errors import TargetError
 from model.images.distortion import check_ssimulacra2, psnr, ssimulacra2
 from model.loaded import LoadedModel
@@ -34,16 +38,21 @@ from model.options import (
     Target,
     TargetName,
 )
-from model.quality_search import Goal, Search, most_bytes
+from model.quality_search import Goal, Search, most_bytes, usual_curve
 from model.rate_control import resolve_setting
 from model.steps import Work, together
+from model.tile_cache import TileCache
 from model.types import NO_METADATA, Pixels
 
 _STRIP = 32  # pixels: four codes in a row, of which two see no seam
 _EVERY = 3
 _SAMPLE = 2**19  # pixels at most, about
-_SAMPLED = (QUALITY_STEPS // 8, QUALITY_STEPS // 2, QUALITY_STEPS - QUALITY_STEPS // 8)
-_SMALL = 2**14  # pixels: of a smaller picture the sample is all of it
+_SMALL = 2**16  # pixels: a sample of a smaller picture would cost as much as the picture
+_WITHOUT_SEAMS = (
+    0.6,
+    0.3,
+)  # of a sample's bytes, at quality 0, and how much more at 1: measured on photographs
+_OVERHEAD = 40  # bytes of a file's header and directory, about
 _EQUAL = 120.0  # stands for the infinite PSNR of equal pictures
 _WORDS: Mapping[TargetName, tuple[int, str]] = MappingProxyType(
     {
@@ -55,11 +64,45 @@ _WORDS: Mapping[TargetName, tuple[int, str]] = MappingProxyType(
 )
 
 
+Part = slice | tuple[NDArray[np.intp], ...]  # of an array's rows and columns
+
+
 class Trial(NamedTuple):
     """A file, and its value on the axis of a goal."""
 
     file: bytes
     value: float
+
+
+class Trials:
+    """The codings of one picture, or of a sample of it, at several qualities."""
+
+    def __init__(
+        self, model: LoadedModel, source: Source, options: EncodeOptions, *, measured: Part = slice(None)
+    ) -> None:
+        """Take a picture, and the part of its pixels over which a PSNR is."""
+        assert options.target is not None
+        self.source = source
+        self._model = model
+        self._options = options
+        self._name = options.target.name
+        self._measured = measured
+        self._features: dict[int, tuple[Tensor, ...]] = {}
+
+    def at(self, position: int) -> Work[Trial]:
+        """The file at a position on the quality axis."""
+        cache = TileCache(self._features)
+        options = self._options.at_quality(quality_at(position))
+        file = yield from coded_file(self._model, self.source, options, cache=cache)
+        if self._name in SIZES:
+            return Trial(file, math.log(len(file)))
+        container = unpack(file, limits=UNLIMITED)
+        decoded = yield from decode_picture(self._model, container, DecodeOptions(), known=cache.tiles)
+        yield ()
+        pictures = self.source.array[..., :3], decoded[..., :3]
+        if self._name == "target_ssimulacra2":
+            return Trial(file, ssimulacra2(*pictures))
+        return Trial(file, min(psnr(*(each[self._measured] for each in pictures)), _EQUAL))
 
 
 def encode_to_target(model: LoadedModel, array: Pixels, options: EncodeOptions) -> Work[bytes]:
@@ -84,7 +127,8 @@ def encode_to_target(model: LoadedModel, array: Pixels, options: EncodeOptions) 
         fitting = yield from lossless_file(source, options, limit=most_bytes(target, pixels=pixels) + 1)
         if fitting is not None:
             return fitting
-    trials = yield from _search(model, source, options, goal)
+    tries = Trials(model, source, options)
+    trials = yield from _search(model, tries, options, goal)
     best = _best(trials, goal)
     if not goal.at_most and options.lossless is None:
         coded = best or trials[QUALITY_STEPS]
@@ -93,19 +137,27 @@ def encode_to_target(model: LoadedModel, array: Pixels, options: EncodeOptions) 
             return smaller
     if best is None:
         for position in {0, QUALITY_STEPS} - trials.keys():
-            trials[position] = yield from _trial(model, source, options, position)
+            trials[position] = yield from tries.at(position)
         best = _best(trials, goal)
     if best is None:
         raise _out_of_reach(target, (trials[0], trials[QUALITY_STEPS]), pixels=pixels)
     return best.file
 
 
-def _search(model: LoadedModel, source: Source, options: EncodeOptions, goal: Goal) -> Work[dict[int, Trial]]:
+def _search(model: LoadedModel, tries: Trials, options: EncodeOptions, goal: Goal) -> Work[dict[int, Trial]]:
     """The trials that were made, by their positions on the quality axis."""
-    search = Search(goal, _SAMPLED, (yield from _sample_values(model, source, options)))
+    assert options.target is not None
+    array = tries.source.array
+    pixels = array.shape[0] * array.shape[1]
+    extensions = extensions_of(options.metadata)
+    fixed = sum(map(len, (*tries.source.alpha, *(contents for _, contents in extensions))))
+    curve = usual_curve(options.target.name, pixels=pixels, fixed=fixed + _OVERHEAD)
+    if pixels > _SMALL:
+        curve = yield from _sampled_curve(model, array, options, Search(goal, curve), fixed=fixed)
+    search = Search(goal, curve)
     trials: dict[int, Trial] = {}
     while (position := search.next()) is not None:
-        trials[position] = yield from _trial(model, source, options, position)
+        trials[position] = yield from tries.at(position)
         search.add(position, trials[position].value)
     return trials
 
@@ -121,33 +173,25 @@ def _best(trials: Mapping[int, Trial], goal: Goal) -> Trial | None:
     return max(fitting, key=lambda trial: trial.value, default=None)
 
 
-def _trial(model: LoadedModel, source: Source, options: EncodeOptions, position: int) -> Work[Trial]:
-    """The file at a position on the quality axis."""
+def _sampled_curve(
+    model: LoadedModel, array: Pixels, options: EncodeOptions, search: Search, *, fixed: int
+) -> Work[Floats]:
+    """What to expect at each position, by coding a sample of the picture."""
     assert options.target is not None
-    name, quality = options.target.name, 1 + 99 * position / QUALITY_STEPS
-    file = yield from coded_file(model, source, options.at_quality(quality))
-    if name in SIZES:
-        return Trial(file, math.log(len(file)))
-    decoded = yield from decode_picture(model, unpack(file, limits=UNLIMITED), DecodeOptions())
-    yield ()
-    measure = psnr if name == "target_psnr" else ssimulacra2
-    return Trial(file, min(measure(source.array[..., :3], decoded[..., :3]), _EQUAL))
-
-
-def _sample_values(model: LoadedModel, source: Source, options: EncodeOptions) -> Work[list[float]]:
-    """About the values of files of the picture, at the positions of `_SAMPLED`."""
-    assert options.target is not None
-    sample, plane = _sample(source.array, options.plane)
+    sample, plane, inner = _sample(array, options.plane)
     effort = min(options.effort, DEFAULT_EFFORT)  # more would move the curve, but hardly change its shape
     own = replace(options, plane=plane, metadata=NO_METADATA, effort=effort)
-    part = Source(sample, is_grey(sample))
-    trials = yield from together([_trial(model, part, own, position) for position in _SAMPLED])
-    if options.target.name not in SIZES:
-        return [trial.value for trial in trials]
-    area = source.array.shape[0] * source.array.shape[1] / (sample.shape[0] * sample.shape[1])
-    extensions = extensions_of(options.metadata)
-    same = sum(map(len, (*source.alpha, *(contents for _, contents in extensions))))
-    return [math.log(_scaled(trial.file, area) + same) for trial in trials]
+    tries = Trials(model, Source(sample, is_grey(sample)), own, measured=inner)
+    positions = search.around()
+    trials = yield from together([tries.at(position) for position in positions])
+    area = array.shape[0] * array.shape[1] / (sample.shape[0] * sample.shape[1])
+    for position, trial in zip(positions, trials, strict=True):
+        value = trial.value
+        if options.target.name in SIZES:
+            times = area * (_WITHOUT_SEAMS[0] + _WITHOUT_SEAMS[1] * position / QUALITY_STEPS)
+            value = math.log(_scaled(trial.file, times) + fixed)
+        search.add(position, value)
+    return search.estimates()
 
 
 def _scaled(file: bytes, area: float) -> float:
@@ -156,22 +200,27 @@ def _scaled(file: bytes, area: float) -> float:
     return len(file) - payloads + payloads * area
 
 
-def _sample(array: Pixels, plane: Offsets | None) -> tuple[Pixels, Offsets | None]:
-    """Strips of a picture, RGB, put together, and of its quality plane about the same."""
+def _sample(array: Pixels, plane: Offsets | None) -> tuple[Pixels, Offsets | None, Part]:
+    """Strips of a picture, RGB, put together; about the same of its quality plane; and what of them sees no seam."""
     height, width = array.shape[:2]
     every = max(_EVERY, math.ceil(math.sqrt(height * width / _SAMPLE)))
-    small = height * width <= _SMALL
-    rows, columns = (np.arange(side) if small else _strips(side, every=every) for side in (height, width))
+    rows, columns = (_strips(side, every=every) for side in (height, width))
     sample = np.ascontiguousarray(array[np.ix_(rows, columns)][..., :3])
     if plane is not None:
         plane = plane[np.ix_(rows[::PLANE_CELL] // PLANE_CELL, columns[::PLANE_CELL] // PLANE_CELL)]
-    return sample, plane
+    return sample, plane, np.ix_(*map(_inside, (rows, columns)))
 
 
 def _strips(side: int, *, every: int) -> NDArray[np.intp]:
     """The places of a side that lie in every so many-th strip, or in the first where there are fewer."""
     strips = np.arange(side) // _STRIP
     return np.flatnonzero(strips % every == min(every // 2, strips[-1]))
+
+
+def _inside(places: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Which of the places see no seam; all where none would be left."""
+    inside = np.flatnonzero(np.abs(places % _STRIP - _STRIP // 2) < _STRIP // 4)
+    return inside if len(inside) else np.arange(len(places))
 
 
 def _out_of_reach(target: Target, ends: Sequence[Trial], *, pixels: int) -> TargetError:

@@ -182,10 +182,18 @@ def _importance_map(
     model: str | None = None,
     style: Literal["grey", "heat", "overlay"] | None = None,
     size: Literal["picture", "map"] | None = None,
+    allow_truncated: bool | None = None,
     request_id: str | None = None,
 ) -> _Call[File]:
     """Where the bits of a picture file or a .cwic file go, as a PNG."""
-    params = {"quality": quality, "tune": tune, "model": model, "style": style, "size": size}
+    params = {
+        "quality": quality,
+        "tune": tune,
+        "model": model,
+        "style": style,
+        "size": size,
+        "allow_truncated": allow_truncated,
+    }
     return _Call("POST", "/importance-map", File.of, params, content=source, request_id=request_id)
 
 
@@ -193,14 +201,7 @@ def _inspect(
     file: bytes, *, importance: bool | None = None, request_id: str | None = None
 ) -> _Call[FileFacts]:
     """What a .cwic file says about itself, even one that was cut in transfer."""
-    return _Call(
-        "POST",
-        "/inspect",
-        _facts,
-        {"importance": importance},
-        content=file,
-        request_id=request_id,
-    )
+    return _Call("POST", "/inspect", _facts, {"importance": importance}, content=file, request_id=request_id)
 
 
 def _compare(
@@ -213,14 +214,7 @@ def _compare(
 ) -> _Call[Comparison]:
     """What other formats need to be as good as the .cwic file of a picture file; takes as long as they do."""
     params = {"quality": quality, "tune": tune, "model": model}
-    return _Call(
-        "POST",
-        "/compare",
-        _comparison,
-        params,
-        content=picture,
-        request_id=request_id,
-    )
+    return _Call("POST", "/compare", _comparison, params, content=picture, request_id=request_id)
 
 
 def _models() -> _Call[tuple[Model, ...]]:

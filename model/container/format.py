@@ -79,6 +79,8 @@ from model.container.header import (
     Section,
     Slot,
     check_size,
+    position_of,
+    quality_at,
     read_header,
     write_header,
 )
@@ -109,6 +111,8 @@ __all__ = [
     "extensions_of",
     "inspect",
     "pack",
+    "position_of",
+    "quality_at",
     "truncate",
     "unpack",
 ]
@@ -186,7 +190,7 @@ class Container:
             channels=4 if header.alpha else 3,
             profile=header.profile,
             model_id=header.model_id.hex(),
-            quality=None if header.fixed_rate else round(1 + 99 * header.quality / QUALITY_STEPS, 1),
+            quality=None if header.fixed_rate else round(quality_at(header.quality), 1),
             tune=header.tune if header.profile == "cwic" else None,
             grey=header.grey,
             lowest_level=None if header.lossless else header.lowest_level,

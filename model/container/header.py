@@ -24,7 +24,7 @@ from model.types import Limits
 
 MAGIC = b"CWIC"
 VERSION = 2
-QUALITY_STEPS = 1024
+QUALITY_STEPS = 1024  # from quality 1 to 100
 DEFAULT_TILE = 1024
 LOSSLESS_TILE = 4096
 LARGEST_TILE = 2048  # of a coded picture: it bounds what a decoder needs, whatever a file says
@@ -184,6 +184,16 @@ def read_header(reader: Reader, *, limits: Limits) -> tuple[Header, int, bool]:
     count = reader.varint()
     _check_count(header, count, available=reader.remaining)
     return header, count, bool(quality & _EXTENDED)
+
+
+def quality_at(position: int) -> float:
+    """The quality, 1 to 100, at a position on the quality axis."""
+    return 1 + 99 * position / QUALITY_STEPS
+
+
+def position_of(quality: float) -> int:
+    """The position on the quality axis that is nearest to a quality, 1 to 100."""
+    return round((quality - 1) / 99 * QUALITY_STEPS)
 
 
 def check_size(width: int, height: int, *, limits: Limits) -> None:

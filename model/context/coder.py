@@ -96,7 +96,7 @@ class SymbolCoder:
         strictness: Tensor,
         sink: Callable[[], Sink],
         check: Check,
-    ) -> list[list[bytes]]:
+    ) -> tuple[list[list[bytes]], Tensor]:
         """Quantise and code.
 
         Args:
@@ -108,22 +108,24 @@ class SymbolCoder:
             check: called before each pass, here and in the other methods.
 
         Returns:
-            For each tile its payloads: the map's and, at least one, those of the groups that have codes.
+            For each tile its payloads: the map's and, at least one, those of the groups that have codes. And the
+            codes, as `decode_codes` will give them.
         """
         batch = len(levels)
         map_coders = [sink() for _ in range(batch)]
         coders = [[sink() for _ in range(batch)] for _ in self._parts]
         with self._exact():
             self._code_map(map_coders, conditions, levels, check=check)
-            self._code_groups(coders, levels, conditions, y, strictness=strictness, check=check)
+            codes = self._code_groups(coders, levels, conditions, y, strictness=strictness, check=check)
         most = self._kept[levels.amax((1, 2, 3))].clamp_min(1).tolist()
-        return [
+        payloads = [
             [
                 map_coder.finish(),
                 *(c.finish() for c, part in zip(own, self._parts, strict=True) if part.start < kept),
             ]
             for map_coder, own, kept in zip(map_coders, zip(*coders, strict=True), most, strict=True)
         ]
+        return payloads, codes
 
     def decode_map(self, payloads: Sequence[bytes], conditions: Conditions, *, check: Check) -> Tensor:
         """The importance maps, int64 [B, 1, rows, columns]; raises PayloadError."""

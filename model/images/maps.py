@@ -4,13 +4,14 @@ import numpy as np
 
 from model.config import PROFILES
 from model.container.format import Container
-from model.options import EncodeOptions, MapOptions
+from model.options import DecodeOptions, EncodeOptions, MapOptions
 from model.protocol import PictureCodec
 from model.steps import Work
 from model.types import Pixels
 
 # Six colours of matplotlib's `inferno`, evenly spaced: as dark as the level is low, for the colour-blind too.
 _HEAT = ("000004", "420a68", "932667", "dd513a", "fca50a", "fcffa4")
+_READ = DecodeOptions(allow_truncated=True)  # where a file could be read, it was permitted
 _ROWS = 256  # of an overlay that are mixed at once, to keep the temporary copies small
 
 
@@ -28,7 +29,7 @@ def drawing(
     """
     grey = yield from codec.mapping(source, options)
     if drawn.style == "overlay":
-        picture = source if isinstance(source, np.ndarray) else (yield from codec.decoding(source))
+        picture = source if isinstance(source, np.ndarray) else (yield from codec.decoding(source, _READ))
         return overlay(grey, picture)
     if drawn.size == "map":
         stride = PROFILES[codec.info.profile].map_stride

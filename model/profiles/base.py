@@ -1,5 +1,6 @@
 """The pixel path of a codec, whatever its profile: pictures to what is coded, and codes to pictures."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -26,11 +27,19 @@ class Transforms(nn.Module):
     analysis_margin: int
     synthesis_margin: int
 
-    def analyse(self, x: Tensor, conditions: Tensor) -> tuple[Tensor, Tensor]:
-        """What the coder takes.
+    def features(self, x: Tensor) -> tuple[Tensor, ...]:
+        """What the analysis finds whatever the conditions are: most of its work, to be done once for all of them.
 
         Args:
             x: RGB in -0.5..0.5, float32 [B, 3, H, W], H and W multiples of the profile's map stride.
+        """
+        raise NotImplementedError
+
+    def analyse(self, features: Sequence[Tensor], conditions: Tensor) -> tuple[Tensor, Tensor]:
+        """What the coder takes.
+
+        Args:
+            features: see `features`.
             conditions: quality 0..1 and tune 0 or 1, float32 [B, 2, H/stride, W/stride], or [B, 2, 1, 1] where
                 they are constant.
 

@@ -143,7 +143,8 @@ def codec_routes(engine: Engine) -> APIRouter:
             ok=openapi.binary("The map.", "image/png", headers=_MODEL | _READ),
         ),
         openapi_extra=openapi.body(
-            f"{_PICTURE} Or a .cwic file, whose own map is shown; `quality`, `tune` and `model` are refused with it.",
+            f"{_PICTURE} Or a .cwic file, whose own map is shown; `quality`, `tune` and `model` are refused with it, "
+            "and `allow_truncated` with a picture.",
             "image/*",
             openapi.CWIC_TYPE,
         ),
@@ -194,6 +195,8 @@ def _check_choice(name: str, codec: PictureCodec) -> None:
 def _check_mask(mask: bytes, operation: Compress, query: FileQuery, *, limits: Limits) -> None:
     """Refuse a mask that does not go with the request, by its header; which way up it is shows when it is decoded."""
     _check_choice(MASK, operation.codec)
+    if query.lossless:
+        raise refusal(MASK, "A lossless file keeps all of the picture: it has no regions of interest")
     if query.roi:
         raise refusal(MASK, "Rectangles or a mask, not both")
     (width, height), size = read_mask_size(mask, limits=limits), operation.size
@@ -209,8 +212,10 @@ def _map_of(
         for name in ("quality", "tune", "model"):
             if getattr(query, name) is not None:
                 raise refusal(name, "This is for pictures; a .cwic file has its own")
-        opened = models.of_file(data)
+        opened = models.of_file(data, allow_truncated=query.allow_truncated)
         return MapFile(codec=opened.codec, file=opened.file, drawn=drawn)
+    if query.allow_truncated:
+        raise refusal("allow_truncated", "This is for .cwic files; a picture has to be whole")
     codec = models.named(query.model)
     _check_options(query.options, codec)
     return replace(MapPicture.of(data, codec=codec, options=query.options, limits=limits), drawn=drawn)

@@ -87,7 +87,7 @@ class FileQuery(CompressQuery):
             ge=1,
             description="Instead of `quality`, the size that the file may have at most, in bytes. It has at least "
             "97 % of it, unless a file without loss is smaller; where no quality gives that, the problem has the "
-            "sizes that can be reached. Takes about three times as long as a quality.",
+            "sizes that can be reached. Takes about twice as long as a quality.",
         ),
     ] = None
     target_bpp: Annotated[
@@ -104,7 +104,7 @@ class FileQuery(CompressQuery):
             gt=0,
             allow_inf_nan=False,
             description="Instead of `quality`, the PSNR that the decoded picture reaches, in dB over red, green and "
-            "blue: the smallest file found that is not below it. Takes about seven times as long as a quality.",
+            "blue: the smallest file found that is not below it. Takes about four times as long as a quality.",
         ),
     ] = None
     target_ssimulacra2: Annotated[
@@ -189,6 +189,12 @@ class MapQuery(CompressQuery):
             "for 16 x 16 pixels of the picture (8 x 8 of profile `cvpr2018`). An overlay has the picture's."
         ),
     ] = "picture"
+    allow_truncated: Annotated[
+        bool,
+        Field(
+            description="Take a .cwic file that was cut in transfer, provided that group 0 is whole: its map is."
+        ),
+    ] = False
 
 
 class DecompressQuery(BaseModel):

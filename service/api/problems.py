@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from model import errors
+from service.api.query import refusal
 from service.jobs import errors as job_errors
 
 MEDIA_TYPE = "application/problem+json"
@@ -245,6 +246,8 @@ def install(app: FastAPI, *, on_rejection: Callable[[str], None]) -> None:
 
     async def cwic(request: Request, error: Exception) -> Response:
         assert isinstance(error, errors.CwicError)
+        if isinstance(error, errors.ParameterError) and error.name is not None:
+            return await validation(request, refusal(error.name, str(error)))
         answer = from_cwic_error(error)
         if answer.kind is INTERNAL:
             logger.error("%s", answer.kind.title, exc_info=error)

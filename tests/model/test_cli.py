@@ -288,6 +288,44 @@ def test_inspect_tells_the_mean_importance_where_it_is_asked_for(
     assert {folder for _, folder, _ in fake.loaded} == {tmp_path}
 
 
+def test_inspect_tells_of_several_files_and_of_those_that_fail(
+    tmp_path: Path, fake: FakeCheckpoints, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [str(tmp_path / name) for name in ("a.cwic", "text", "absent", "b.cwic")]
+    for name in names[::3]:
+        Path(name).write_bytes(packed(PICTURE, model_id="22222222"))
+    Path(names[1]).write_bytes(b"text")
+    assert cli.main(["inspect", *names]) == 1
+    said = capsys.readouterr()
+    paragraphs = said.out.strip().split("\n\n")
+    assert [each.splitlines()[0].split() for each in paragraphs] == [["file", name] for name in names[::3]]
+    assert f"{names[1]}: " in said.err
+    assert f"{names[2]}: No such file" in said.err
+    assert "2 of 4 files cannot be read" in said.err
+    arguments = ["inspect", *names[::3], "--importance", "--json"]
+    assert cli.main(arguments, checkpoints=fake) == 0
+    facts = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(each["file"], each["mean_importance"]) for each in facts] == [
+        (name, round(50 / 255, 4)) for name in names[::3]
+    ]
+    assert [name for name, *_ in fake.loaded] == ["default", "other"]  # once each, for all files
+
+
+def test_the_map_of_a_file_that_was_cut_needs_permission(
+    tmp_path: Path, fake: FakeCheckpoints, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut, out, photo = tmp_path / "cut.cwic", tmp_path / "map.png", tmp_path / "a.png"
+    cut.write_bytes(packed(PICTURE, model_id="11111111")[:-1])
+    photo.write_bytes(write_image(PICTURE, format="png"))
+    arguments = ["importance-map", str(cut), str(out)]
+    assert cli.main(arguments, checkpoints=fake) == 1
+    assert not out.exists()
+    assert cli.main([*arguments, "--allow-truncated"], checkpoints=fake) == 0
+    assert read_image(out.read_bytes(), limits=Limits()).array.shape[:2] == PICTURE.shape[:2]
+    assert cli.main(["importance-map", str(photo), str(out), "--allow-truncated"], checkpoints=fake) == 2
+    assert "--allow-truncated is for .cwic files" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "option", [["--model", "x"], ["--model-dir", "x"], ["--device", "cuda"], ["--max-pixels", "9"]]
 )

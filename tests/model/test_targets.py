@@ -11,18 +11,19 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from model.checkpoints import load_codec
 from model.cli import main
 from model.codec import Codec
-from model.container.format import QUALITY_STEPS, inspect
-from model.decoder import DecodeTile
+from model.container.format import QUALITY_STEPS, inspect, quality_at
+from model.decoder import DecodeTile, SynthesiseTile
 from model.encoder import EncodeTile
 from model.errors import ParameterError, TargetError
 from model.images.distortion import psnr, ssimulacra2
 from model.images.writing import write_image
 from model.options import TARGETS, EncodeOptions, Target
-from model.quality_search import Goal, Search
+from model.quality_search import Goal, Search, usual_curve
 from model.steps import Step, Work, run
 from model.types import Metadata, Pixels
 from tests.conftest import picture
@@ -247,7 +248,7 @@ class Counted:
 
     def __init__(self, work: Work[bytes], *, pixels: int) -> None:
         self._pixels = pixels
-        self.encoded = self.decoded = 0.0
+        self.encoded = self.decoded = self.synthesised = 0.0
         self.file = run(self._watched(work))
 
     def _watched(self, work: Work[bytes]) -> Work[bytes]:
@@ -260,6 +261,7 @@ class Counted:
                 return file
             self.encoded += self._share(steps, EncodeTile)
             self.decoded += self._share(steps, DecodeTile)
+            self.synthesised += self._share(steps, SynthesiseTile)
             results = yield steps
 
     def _share(self, steps: Sequence[Step[Any]], kind: type[Step[Any]]) -> float:
@@ -277,13 +279,14 @@ def test_a_target_costs_few_encodings(codec: Codec, name: str) -> None:
             codec.encoding(array, EncodeOptions(target_bytes=len(file), lossless=False)), pixels=pixels
         )
         assert 0.97 * len(file) <= len(counted.file) <= len(file)
-        assert counted.decoded == 0
+        assert counted.decoded == counted.synthesised == 0
         counts.append(counted.encoded)
         reached = psnr(array, codec.decode(file))
         counted = Counted(
             codec.encoding(array, EncodeOptions(target_psnr=reached - 0.05, lossless=False)), pixels=pixels
         )
-        assert counted.encoded == counted.decoded
+        assert counted.encoded == counted.synthesised
+        assert counted.decoded == 0  # the codes are known
         counts.append(counted.encoded)
     assert max(counts) < 4.5
     assert sum(counts) / len(counts) < 4
@@ -300,7 +303,8 @@ def test_the_search_finds_what_is_there_whatever_the_sample_says(
     steps = np.random.default_rng(seed).exponential(0.005, QUALITY_STEPS)
     values = np.concatenate([[0.0], np.cumsum(steps)])
     low, high = values[position] - 0.01, values[position] + 0.01
-    search = Search(Goal(low=low, aim=values[position], high=high, at_most=True), (128, 512, 896), sampled)
+    curve = np.interp(np.arange(QUALITY_STEPS + 1), (128, 512, 896), sampled)
+    search = Search(Goal(low=low, aim=values[position], high=high, at_most=True), curve)
     tried = []
     while (at := search.next()) is not None:
         tried.append(at)
@@ -310,16 +314,67 @@ def test_the_search_finds_what_is_there_whatever_the_sample_says(
 
 
 def test_a_search_that_a_sample_guides_well_is_short() -> None:
-    """A curve of the shape of sizes, and a sample of it that is 15 % too large at the lowest quality."""
+    """A curve of the shape of sizes, and two values of a sample that is 15 % too large at the lowest quality."""
     axis = np.arange(QUALITY_STEPS + 1) / QUALITY_STEPS
     true = 8 + 5 * axis - 1.5 * axis**2
     sample = true + 0.15 * np.exp(-axis)
-    places = (128, 512, 896)
     for position in range(0, QUALITY_STEPS + 1, 32):
-        goal = Goal.of(Target("target_bytes", int(math.exp(true[position]))), pixels=1)
-        search = Search(goal, places, sample[list(places)].tolist())
+        target = Target("target_bytes", int(math.exp(true[position])))
+        goal = Goal.of(target, pixels=1)
+        guide = Search(goal, usual_curve(target.name, pixels=430_000, fixed=0))
+        for sampled in guide.around():
+            guide.add(sampled, float(sample[sampled]))
+        search = Search(goal, guide.estimates())
         trials = 0
         while (at := search.next()) is not None:
             search.add(at, float(true[at]))
             trials += 1
         assert trials <= 2
+
+
+def test_around_a_guess_are_two_positions_of_the_axis() -> None:
+    curve = np.linspace(0, 1, QUALITY_STEPS + 1)
+    around = [Search(Goal(low=at, aim=at, high=at, at_most=True), curve).around() for at in (-1.0, 0.5, 2.0)]
+    assert around == [[0, 128], [384, 640], [896, 1024]]
+
+
+def test_a_target_analyses_pixels_once(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the picture once, and of its sample once, however many trials there are."""
+    array = drawn_or_taken("photo")
+    target = len(codec.encode(array, EncodeOptions(quality=50, lossless=False)))
+    transforms = codec._model.transforms
+    analysed: list[int] = []
+    features = transforms.features
+
+    def counting(x: Tensor) -> tuple[Tensor, ...]:
+        analysed.append(x.shape[2] * x.shape[3])
+        return features(x)
+
+    monkeypatch.setattr(transforms, "features", counting)
+    work = codec.encoding(array, EncodeOptions(target_bytes=target, lossless=False))
+    counted = Counted(work, pixels=array.shape[0] * array.shape[1])
+    assert counted.encoded > 1
+    assert sorted(analysed)[1:] == [array.shape[0] * array.shape[1]]
+
+
+def test_a_file_of_a_target_is_that_of_its_quality(tiny_codec: Codec) -> None:
+    """Several tiles, a plane and alpha, from what was kept of them."""
+    array = of_mode((300, 270), "alpha")
+    plane = np.array([[20, 0, -20, 0, 0]] * 5, np.int8)
+    target = len(coded(tiny_codec, array, quality=60, plane=plane))
+    file = coded(tiny_codec, array, target_bytes=target, plane=plane)
+    position = tiny_codec.read(file).header.quality
+    assert file == coded(tiny_codec, array, quality=quality_at(position), plane=plane)
+
+
+def test_of_a_large_picture_only_the_first_tiles_are_kept(
+    tiny_codec: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    array = of_mode((300, 270), "rgb")  # four tiles
+    low, high = (psnr(array, tiny_codec.decode(file)) for file in ends_of(tiny_codec, (300, 270), "rgb"))
+    asked = EncodeOptions(tile=256, lossless=False, target_psnr=(low + high) / 2)
+    whole = Counted(tiny_codec.encoding(array, asked), pixels=array.shape[0] * array.shape[1])
+    monkeypatch.setattr("model.tile_cache._KEPT", 2 * 256**2)
+    part = Counted(tiny_codec.encoding(array, asked), pixels=array.shape[0] * array.shape[1])
+    assert (whole.decoded, part.file) == (0, whole.file)
+    assert 0 < part.decoded < part.synthesised

@@ -4,6 +4,8 @@ Li et al., CVPR 2018, and the network definitions of the authors' release. Width
 `width` / 128. No normalisation; every convolution is followed by a ReLU except the ones that end a network.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -101,10 +103,15 @@ class Cvpr2018Transforms(Transforms):
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
 
-    def analyse(self, x: Tensor, conditions: Tensor) -> tuple[Tensor, Tensor]:
+    def features(self, x: Tensor) -> tuple[Tensor, ...]:
+        """See `Transforms`: E(x) and P(x), since nothing depends on conditions."""
+        e, p = self.encoder((2 * x).to(self.encoder.codes.weight.dtype))
+        return e, p
+
+    def analyse(self, features: Sequence[Tensor], conditions: Tensor) -> tuple[Tensor, Tensor]:
         """See `Transforms`; there is one quality. The binarizer is rounding: e above 0.5 becomes 1."""
         del conditions
-        e, p = self.encoder((2 * x).to(self.encoder.codes.weight.dtype))
+        e, p = features
         levels = quantize_importance(p, levels=self.config.levels) + self.config.lowest_level
         return e, levels.long()
 

@@ -6,6 +6,7 @@ The block transform always runs in float32; the branch may run in bfloat16.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -117,9 +118,17 @@ class Analysis(nn.Module):
         Returns:
             y [B, channels, H/8, W/8] and p in (0, 1), [B, 1, H/16, W/16], both float32.
         """
+        return self.conditioned(*self.unconditioned(x), conditions)
+
+    def unconditioned(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` needs of the picture: block components, float32 [B, channels, H/8, W/8], and features."""
         dtype = next(self.features.parameters()).dtype
-        features = self.modulation(self.features((x * 4).to(dtype)), conditions.to(dtype))
-        y = _in_float32(self.blocks, x) + _BRANCH_GAIN * self.head(features).float()
+        return _in_float32(self.blocks, x), self.features((x * 4).to(dtype))
+
+    def conditioned(self, blocks: Tensor, features: Tensor, conditions: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` makes of it."""
+        features = self.modulation(features, conditions.to(features.dtype))
+        y = blocks + _BRANCH_GAIN * self.head(features).float()
         return y, torch.sigmoid(self.importance(features).float())
 
 
@@ -191,10 +200,14 @@ class CwicTransforms(Transforms):
         """See `quantiser_gain`."""
         return quantiser_gain(self.config, conditions, self.log_gain)
 
-    def analyse(self, x: Tensor, conditions: Tensor) -> tuple[Tensor, Tensor]:
+    def features(self, x: Tensor) -> tuple[Tensor, ...]:
+        """See `Transforms`."""
+        return self.analysis.unconditioned(x)
+
+    def analyse(self, features: Sequence[Tensor], conditions: Tensor) -> tuple[Tensor, Tensor]:
         """See `Transforms`."""
         fine = _broadcast_at_codes(conditions)
-        y, importance = self.analysis(x, fine)
+        y, importance = self.analysis.conditioned(features[0], features[1], fine)
         levels = (1 + importance * (self.config.levels - 1)).round().long()
         return y * self.gain(fine), levels
 

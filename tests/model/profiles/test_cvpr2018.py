@@ -113,7 +113,7 @@ def test_shapes_and_ranges_are_those_that_the_codec_takes(config: Cvpr2018Config
     assert isinstance(transforms, Cvpr2018Transforms)
     x = torch.rand(2, 3, 24, 40) - 0.5
     with torch.no_grad():
-        values, levels = transforms.analyse(x, NO_QUALITY)
+        values, levels = transforms.analyse(transforms.features(x), NO_QUALITY)
         codes = torch.randint(-1, 2, (2, config.channels, 3, 5))
         decoded = transforms.synthesise(codes, levels, NO_QUALITY)
     assert (values.shape, values.dtype) == ((2, config.channels, 3, 5), torch.float32)
@@ -130,7 +130,7 @@ def test_pixels_enter_as_the_release_has_them_and_leave_the_same_way() -> None:
     pixels = torch.from_numpy(picture(32, 48)).permute(2, 0, 1)[None].float()
     codes = torch.randint(-1, 2, (1, 16, 4, 6))
     with torch.no_grad():
-        values, levels = transforms.analyse(pixels / 255 - 0.5, NO_QUALITY)
+        values, levels = transforms.analyse(transforms.features(pixels / 255 - 0.5), NO_QUALITY)
         e, p = transforms.encoder((pixels - 127.5) / 127.5)
         out = transforms.synthesise(codes, levels, NO_QUALITY)
         decoded = transforms.decoder(codes.float())

@@ -238,6 +238,18 @@ def test_a_file_that_was_cut_in_transfer_is_inspected_and_decoded_with_permissio
     assert f"{len(cut) - len(LAST_GROUP) + 1} are needed at least" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("style", ["grey", "overlay"])
+def test_the_map_of_a_file_that_was_cut_needs_permission(client: httpx.Client, style: str) -> None:
+    file, permitted = FakeCodec().encode(picture_array()), {"style": style, "allow_truncated": "true"}
+    whole = client.post("/importance-map", params={"style": style}, content=file).raise_for_status()
+    cut = client.post("/importance-map", params=permitted, content=file[:-1]).raise_for_status()
+    assert cut.content == whole.content
+    refused = client.post("/importance-map", params={"style": style}, content=file[:-1]).json()
+    assert refused["type"] == "urn:cwic:problem:truncated-file"
+    problem = client.post("/importance-map", params=permitted, content=png(picture_array())).json()
+    assert (problem["status"], problem["errors"][0]["name"]) == (422, "allow_truncated")
+
+
 def test_a_region_is_a_part_of_the_picture(client: httpx.Client) -> None:
     for file in (
         FakeCodec().encode(picture_array()),

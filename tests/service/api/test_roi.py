@@ -131,7 +131,9 @@ def test_there_are_at_most_64_rectangles(server: httpx.Client) -> None:
 def test_a_rectangle_that_is_not_inside_the_picture_is_refused(server: httpx.Client, roi: str) -> None:
     answer = server.post("/compress", params={"roi": roi}, content=png(ARRAY))
     assert (answer.status_code, answer.json()["type"]) == (422, WRONG)
-    assert "is not inside 150x90" in answer.json()["detail"]
+    (error,) = answer.json()["errors"]
+    assert error["name"] == "roi"
+    assert "is not inside 150x90" in error["reason"]
 
 
 @pytest.mark.parametrize(
@@ -159,6 +161,16 @@ def test_masks_and_rectangles_do_not_go_together(server: httpx.Client) -> None:
     answer = server.post("/compress", params={"roi": ROI}, files=form(grey_png(MASK)))
     assert answer.status_code == 422
     assert answer.json()["errors"] == [{"name": "roi", "reason": "Rectangles or a mask, not both"}]
+
+
+def test_a_lossless_file_has_no_regions_of_interest(server: httpx.Client) -> None:
+    params = {"lossless": "true"}
+    by_query = server.post("/compress", params={**params, "roi": ROI}, content=b"no picture").json()
+    assert (by_query["status"], by_query["type"]) == (422, WRONG)
+    assert "a lossless file has neither" in by_query["detail"]
+    by_mask = server.post("/compress", params=params, files=form(grey_png(MASK))).json()
+    assert (by_mask["status"], by_mask["type"], by_mask["errors"][0]["name"]) == (422, WRONG, "roi")
+    assert "A lossless file keeps all of the picture" in by_mask["detail"]
 
 
 def test_a_model_of_one_rate_has_no_regions_of_interest(server: httpx.Client) -> None:
