@@ -32,6 +32,8 @@ _DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 _SIZES, _INTEROPERABILITY, _MAKER_NOTE, _COLOUR_SPACE = (40962, 40963), 40965, 37500, 40961
 _SRGB = 1
 _PREFIX = b"Exif\0\0"
+_MOST_READ = 2**20  # bytes of EXIF that are parsed: JPEG's segments hold 64 KiB
+_MOST_CHUNKS = 2**16  # of a PNG that are passed on the way to its EXIF
 
 
 class Kept(NamedTuple):
@@ -67,6 +69,8 @@ def _exif(image: ImageFile.ImageFile, data: bytes) -> bytes:
         image.info.setdefault("exif", _png_exif(data))  # or Pillow decodes the picture, to look behind it
     try:
         packed = image.info.get("exif")
+        if isinstance(packed, bytes) and len(packed) > _MOST_READ:
+            return b""
         if isinstance(packed, bytes):  # a TIFF's own directory was looked at with the file
             check_fractions(re.sub(rb"^(Exif\0\0){1,2}", b"", packed))
         exif = image.getexif()
@@ -99,7 +103,9 @@ def _packed(tags: Mapping[int, Any]) -> bytes:
 def _png_exif(data: bytes) -> bytes:
     """The contents of a PNG's eXIf chunk, wherever it is."""
     at = 8
-    while at + 8 <= len(data):
+    for _ in range(_MOST_CHUNKS):
+        if at + 8 > len(data):
+            break
         length, name = struct.unpack_from(">I4s", data, at)
         if name == b"eXIf":
             return data[at + 8 : at + 8 + length]

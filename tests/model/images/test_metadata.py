@@ -1,6 +1,7 @@
 """EXIF and colour profiles: what is kept of a picture file, that the rest is told, and that it comes back."""
 
 import struct
+import zlib
 from io import BytesIO
 
 import numpy as np
@@ -118,6 +119,21 @@ def test_endless_fractions_are_not_read(format: str) -> None:
     with counted_calls() as calls:
         assert kept(data) == (NO_METADATA, ())
     assert calls.count < 20_000
+
+
+def test_exif_of_a_megabyte_is_passed_over() -> None:
+    packed = b"II*\0" + struct.pack("<IHHHIII", 8, 1, 270, 2, 2**20, 26, 0) + bytes(2**20)
+    assert kept(saved("PNG", exif=b"Exif\0\0" + packed)) == (NO_METADATA, ())
+
+
+def test_endless_chunks_of_a_png_are_not_walked() -> None:
+    plain = late_exif(saved("PNG", exif=exif()))
+    assert kept(plain).metadata.exif
+    empty = struct.pack(">I4sI", 0, b"teSt", zlib.crc32(b"teSt"))
+    at = plain.index(b"eXIf") - 4
+    many = plain[:at] + empty * 2**17 + plain[at:]
+    assert len(many) < 2**21
+    assert not kept(many).metadata.exif
 
 
 def test_no_pixel_is_decoded_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
