@@ -69,9 +69,9 @@ def _exif(image: ImageFile.ImageFile, data: bytes) -> bytes:
         image.info.setdefault("exif", _png_exif(data))  # or Pillow decodes the picture, to look behind it
     try:
         packed = image.info.get("exif")
-        if isinstance(packed, bytes) and len(packed) > _MOST_READ:
-            return b""
         if isinstance(packed, bytes):  # a TIFF's own directory was looked at with the file
+            if len(packed) > _MOST_READ:
+                return b""
             check_fractions(re.sub(rb"^(Exif\0\0){1,2}", b"", packed))
         exif = image.getexif()
         tags: dict[int, Any] = {tag: value for tag, value in exif.items() if tag in _KEPT}

@@ -1,6 +1,7 @@
 """Command-line arguments that measuring commands share."""
 
 import argparse
+import tempfile
 from pathlib import Path
 
 from model.checkpoints import DEFAULT_MODEL, DEFAULT_MODEL_DIR, load_codec
@@ -57,6 +58,16 @@ def pictures_in(folder: Path) -> tuple[Path, ...]:
     if not files:
         raise ParameterError(f"no pictures in {folder} (known are {', '.join(PICTURE_SUFFIXES)})")
     return files
+
+
+def check_folder(out: Path) -> None:
+    """Make a folder to write to: fail before the work, not after it; raises ParameterError."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise ParameterError(f"{out} cannot be written: {error.strerror or error}") from error
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -21,14 +21,14 @@ from model.errors import ParameterError, TargetError
 from model.options import EncodeOptions
 from model.protocol import PictureCodec
 from model.types import Pixels, Roi
-from training.commands.arguments import add_model_arguments, codec_of
+from training.commands.arguments import add_model_arguments, check_folder, codec_of
 from training.data.pictures import read_rgb
 from training.data.synthetic import NAMES, synthetic_picture
 from training.measure.metrics import psnr
 from training.measure.pillow_codecs import PILLOW_CODECS, PillowCodec
 from training.measure.prefixes import cut_sizes
 from training.measure.regions import psnr_of_parts
-from training.measure.sheet import Panel, Tile, compose
+from training.measure.sheet import Panel, Tile, compose, save
 
 RATES = {"low": 0.15, "middle": 0.35, "high": 0.8}  # bits per pixel
 Read = Callable[[str], Pixels]
@@ -71,13 +71,16 @@ def run(args: argparse.Namespace) -> int:
     codec = codec_of(args)
     if set(codec.info.tunes) != set(TUNES):
         raise ParameterError(f"{args.model} has not both tunes, {' and '.join(TUNES)}")
+    check_folder(args.out)
     read = partial(_read, args.folder)
     sheets = {f"crops-{name}": partial(rate_sheet, codec, read, rate) for name, rate in RATES.items()}
     sheets["prefixes"] = partial(prefix_sheet, codec, read)
     sheets["regions"] = partial(region_sheet, codec, read)
     sheets["targets"] = partial(target_sheet, codec, read)
     for name, draw in sheets.items():
-        _save(draw(), args.out / f"{name}.webp")
+        path = args.out / f"{name}.webp"
+        save(draw(), path, quality=_SHEET_QUALITY, method=6)
+        sys.stdout.write(f"{path}: {path.stat().st_size} bytes\n")
     return 0
 
 
@@ -198,12 +201,3 @@ def _read(folder: Path, name: str) -> Pixels:
     if not path.exists():
         raise ParameterError(f"{folder} has no {name}, one of Kodak's pictures")
     return read_rgb(path)
-
-
-def _save(sheet: Image.Image, path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(path, format="WEBP", quality=_SHEET_QUALITY, method=6)
-        sys.stdout.write(f"{path}: {path.stat().st_size} bytes\n")
-    except OSError as error:
-        raise ParameterError(f"{path} cannot be written: {error.strerror or error}") from error

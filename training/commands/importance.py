@@ -13,7 +13,6 @@ has the picture losslessly, because coding it did not pay; the map is then of wh
 
 import argparse
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,10 +28,10 @@ from model.errors import ParameterError
 from model.options import DEFAULT_QUALITY, EncodeOptions
 from model.protocol import PictureCodec
 from model.types import Pixels
-from training.commands.arguments import add_model_arguments, codecs_of, pictures_in, quality
+from training.commands.arguments import add_model_arguments, check_folder, codecs_of, pictures_in, quality
 from training.data.pictures import read_rgb
 from training.data.synthetic import NAMES, synthetic_picture
-from training.measure.sheet import Panel, Tile, coloured, compose, fitted
+from training.measure.sheet import Panel, Tile, coloured, compose, fitted, save
 
 SHEET = "sheet.png"
 MAX_ON_SHEET = 36
@@ -76,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         raise ParameterError("give a folder of pictures, picture files or --samples, and then OUT")
     sources = samples() if args.samples else sources_of(args.sources)
     targets = targets_of(sources, args.out)
-    _check_folder(args.out)
+    check_folder(args.out)
     codecs = codecs_of(args)
     if args.quality is not None and all(codec.info.fixed_rate for codec in codecs):
         raise ParameterError(f"{', '.join(args.models)}: one rate only, no quality to choose")
@@ -84,13 +83,13 @@ def run(args: argparse.Namespace) -> int:
     small: list[Tile] = []
     for source, target in zip(tqdm(sources, desc="pictures", disable=None), targets, strict=True):
         tile = tile_of(source, codecs, quality=args.quality)
-        _save(compose([tile], headings, title="importance map"), target)
+        save(compose([tile], headings, title="importance map"), target, optimize=True)
         if len(small) < MAX_ON_SHEET:
             small.append(_shrunk(tile))
     plural = "" if len(sources) == 1 else "s"
     share = f"{len(small)} of " if len(small) < len(sources) else ""
     count = f"{share}{len(sources)} picture{plural}"
-    _save(compose(small, headings, title=f"importance maps of {count}"), args.out / SHEET)
+    save(compose(small, headings, title=f"importance maps of {count}"), args.out / SHEET, optimize=True)
     sys.stdout.write(f"{args.out / SHEET}: {count}\n")
     return 0
 
@@ -161,20 +160,3 @@ def _shrunk(tile: Tile) -> Tile:
         )
         for index, panel in enumerate(tile)
     )
-
-
-def _check_folder(out: Path) -> None:
-    """Fail before the work, not after it."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise ParameterError(f"{out} cannot be written: {error.strerror or error}") from error
-
-
-def _save(image: Image.Image, path: Path) -> None:
-    try:
-        image.save(path, format="PNG", optimize=True)
-    except OSError as error:
-        raise ParameterError(f"{path} cannot be written: {error.strerror or error}") from error

@@ -15,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from model.errors import ParameterError
+from training.measure.curves import read_json
 
 _FIELDS = {"psnr": "psnr_rgb", "ssimulacra2": "ssimulacra2"}  # of a report's points
 _NAMES = {"psnr": "PSNR (RGB)", "ssimulacra2": "SSIMULACRA2"}
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
 def entry_of(reports: list[Path], *, hours: float, machine: str) -> Entry:
     """What the list keeps of one checkpoint's reports."""
-    read = [_object(path) for path in reports]
+    read = [read_json(path) for path in reports]
     try:
         models = {report["models"][0]["model_id"] for report in read}
         curves = dict(map(_curve, read))
@@ -127,16 +128,9 @@ def _read(path: Path) -> list[Entry]:
     """The list so far."""
     if not path.exists():
         return []
-    found = _object(path)
+    found = read_json(path)
     if not isinstance(found, list) or not all(
         isinstance(e, dict) and {"hours", "curves"} <= e.keys() for e in found
     ):
         raise ParameterError(f"{path} is no list of `progress`")
     return found
-
-
-def _object(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as exc:
-        raise ParameterError(f"{path} cannot be read: {exc}") from exc

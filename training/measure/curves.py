@@ -75,7 +75,7 @@ def read_published(path: Path) -> tuple[Published, ...]:
         ParameterError: the file cannot be read or is something else.
     """
     try:
-        found = [_published(name, entry) for name, entry in _read_json(path).items()]
+        found = [_published(name, entry) for name, entry in _read_object(path).items()]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ParameterError(f"{path} has no published curves: {error!r}") from error
     return tuple(published for published in found if published)
@@ -106,7 +106,7 @@ def compare(ours: Result, others: Iterable[Result], published: Iterable[Publishe
 
 def read_floor(path: Path) -> Curve:
     """The curve of a JSON file {bpp_total, psnr_rgb}; raises ParameterError for anything else."""
-    content = _read_json(path)
+    content = _read_object(path)
     try:
         return Curve.of(content["bpp_total"], content["psnr_rgb"])
     except (KeyError, TypeError, ValueError) as error:
@@ -129,11 +129,16 @@ def reaches(checks: Sequence[FloorCheck]) -> bool:
     return bool(checks) and all(check.difference >= 0 for check in checks)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> Any:
+    """What a JSON file has; raises ParameterError."""
     try:
-        content = json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ParameterError(f"{path} cannot be read: {error}") from error
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    content = read_json(path)
     if not isinstance(content, dict):
         raise ParameterError(f"{path} is no JSON object")
     return content

@@ -3,11 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from model.errors import ParameterError
 from model.types import Pixels
 
 MAX_WIDTH = 2400
@@ -114,6 +117,14 @@ def compose(tiles: Sequence[Tile], headings: Sequence[str], *, title: str, scale
             sheet.paste(panel.image, (x, y + layout.height - panel.image.height))
             _write(draw, (x, y + layout.height + layout.gap), panel.caption, layout, fill=_PALE)
     return sheet
+
+
+def save(sheet: Image.Image, path: Path, **options: Any) -> None:
+    """Write a sheet, with Pillow's options for the format of the path's suffix; raises ParameterError."""
+    try:
+        sheet.save(path, **options)
+    except OSError as error:
+        raise ParameterError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def _layout(tiles: Sequence[Tile]) -> _Layout:
