@@ -181,6 +181,7 @@ class Model(Facts):
     dtype: str
     fixed_rate: bool
     tunes: tuple[str, ...]
+    max_effort: int
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Self:

@@ -5,6 +5,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from model.options import DEFAULT_EFFORT
 from model.types import FileInfo, ModelInfo
 from service.jobs.compare import Comparison
 
@@ -153,10 +154,11 @@ class ModelFacts(BaseModel):
     dtype: str = Field(description="Of the pixel path.", examples=["float32"])
     fixed_rate: bool = Field(description="It has one rate: `quality` is refused.")
     tunes: list[str] = Field(description="What it was trained for, the default first; empty: no choice.")
+    max_effort: int = Field(description="Largest `effort` here; 1, which is the default: no choice.")
 
     @classmethod
-    def of(cls, info: ModelInfo, *, default: bool) -> Self:
-        """The codec's facts as the API shows them."""
+    def of(cls, info: ModelInfo, *, default: bool, max_effort: int) -> Self:
+        """The codec's facts as the API shows them, where the service gives so much effort."""
         return cls(
             name=info.name,
             default=default,
@@ -169,6 +171,7 @@ class ModelFacts(BaseModel):
             dtype=info.dtype,
             fixed_rate=info.fixed_rate,
             tunes=list(info.tunes),
+            max_effort=DEFAULT_EFFORT if info.fixed_rate else max_effort,
         )
 
 

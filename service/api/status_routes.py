@@ -28,9 +28,12 @@ def status_routes(engine: Engine) -> APIRouter:
         "/models", summary="The models that are loaded", responses=openapi.answers(problems.NOT_READY)
     )
     async def models() -> ModelList:
-        loaded = engine.models
+        loaded, max_effort = engine.models, engine.settings.max_effort
         return ModelList(
-            models=[ModelFacts.of(each.info, default=each is loaded.default) for each in loaded.codecs]
+            models=[
+                ModelFacts.of(each.info, default=each is loaded.default, max_effort=max_effort)
+                for each in loaded.codecs
+            ]
         )
 
     @router.get(

@@ -20,7 +20,7 @@ $("sample").addEventListener("click", () => {
   rest();
 });
 $("quality").addEventListener("input", showModel);
-for (const id of ["quality", "target-size", "target-psnr", "tune", "model"]) {
+for (const id of ["quality", "target-size", "target-psnr", "tune", "effort", "model"]) {
   $(id).addEventListener("change", () => {
     showModel();
     if ($("choices").reportValidity()) workSoon();

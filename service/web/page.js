@@ -4,6 +4,7 @@
 const $ = (id) => document.getElementById(id);
 const scrolls = [...document.querySelectorAll(".scroll")]; // the panes, which scroll together
 const TUNES = { visual: "the eye", psnr: "the numbers (PSNR)" };
+const EFFORTS = { 1: "usual", 2: "more: smaller, slow", 3: "most: smallest, very slow" };
 const urls = {};
 let models = [], picture = null, running = null, timer = 0, paired = false;
 let importance = null; // the map of what is shown, as grey pixels
@@ -126,13 +127,23 @@ function split(percent) {
 
 function showModel() { // where it has one rate, there is none to choose; where it has one tune, neither
   const model = models.find((each) => each.name === $("model").value);
-  const fixed = model?.fixed_rate ?? false, tunes = model?.tunes ?? [], chosen = $("tune").value;
+  const fixed = model?.fixed_rate ?? false, efforts = Object.keys(EFFORTS).filter((each) => each <= model?.max_effort);
   showAim(fixed);
   $("shown").textContent = fixed ? "this model has one rate" : $("quality").value;
-  $("tunes").hidden = tunes.length < 2;
-  if ([...$("tune").options].map((each) => each.value).join() === tunes.join()) return;
-  $("tune").replaceChildren(...tunes.map((each) => new Option(TUNES[each] ?? each, each)));
-  if (tunes.includes(chosen)) $("tune").value = chosen;
+  showChoice("tune", model?.tunes ?? [], TUNES);
+  showChoice("effort", efforts, EFFORTS);
+}
+
+function showChoice(name, values, words) { // hidden where there is none; what was chosen stays, where it can
+  const list = $(name), chosen = list.value;
+  $(`${name}s`).hidden = values.length < 2;
+  if ([...list.options].map((each) => each.value).join() === values.join()) return;
+  list.replaceChildren(...values.map((each) => new Option(words[each] ?? each, each)));
+  if (values.includes(chosen)) list.value = chosen;
+}
+
+function effort() { // as a parameter of the query, where it is another one than the default
+  return $("efforts").hidden || $("effort").value === "1" ? [] : [`effort=${$("effort").value}`];
 }
 
 async function listModels(signal, tell) {
@@ -180,7 +191,7 @@ async function roundTrip(source, signal, tell, { permitted }) {
   $("choices").hidden = packed;
   say("Asking the server\u2026");
   await listModels(signal, tell);
-  const fixed = $("aim").disabled, asked = packed ? "" : query(...target(), ...(fixed ? [] : regionQuery()));
+  const fixed = $("aim").disabled, asked = packed ? "" : query(...target(), ...effort(), ...(fixed ? [] : regionQuery()));
   let file = source, notes = "", encoding = 0;
   if (!packed) {
     say("Compressing\u2026");

@@ -154,6 +154,23 @@ def test_a_model_of_one_rate_has_nothing_to_aim_for(page: Page) -> None:
     assert not page["draw"].is_displayed()
 
 
+def test_more_effort_is_asked_for_where_the_server_gives_it(page: Page) -> None:
+    page.compress()
+    assert last(page, 1) == "/compress?quality=50&tune=psnr"
+    page.choose_option("effort", "more: smaller, slow")
+    assert last(page, 2) == "/compress?quality=50&effort=2&tune=psnr"
+    page.wait_for_result()
+    assert "effort=2" in str(page["curl"].get_property("textContent"))
+    page.script.answers["compare"] = lambda _: Answer(200, COMPARISON)
+    page["compare"].click()
+    page.wait_for(page["compared"].is_displayed)
+    assert "effort" not in page.script.of("compare")[0].path
+    page.run("models[0].max_effort = 1; showModel()")
+    assert not page["effort"].is_displayed()
+    page.choose("second.png")
+    assert last(page, 3) == "/compress?quality=50&tune=psnr"
+
+
 @pytest.mark.parametrize("aim", ["a file size", "a PSNR"])
 def test_a_phone_shows_the_fields_of_each_aim(page: Page, aim: str) -> None:
     page.emulate(width=360)
