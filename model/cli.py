@@ -27,7 +27,7 @@ from model.command_line.outcomes import Outcome, attempt
 from model.config import TUNES
 from model.container import format as file_format
 from model.errors import CheckpointNotFoundError
-from model.options import MAP_SIZES, MAP_STYLES, DecodeOptions, EncodeOptions, MapOptions
+from model.options import MAP_SIZES, MAP_STYLES, DecodeOptions, MapOptions
 from model.protocol import PictureCodec
 from model.steps import run
 from model.types import FileInfo, Limits, Pixels, Region
@@ -80,8 +80,7 @@ def _batch(args: argparse.Namespace, checkpoints: Checkpoints | None) -> Outcome
     from model.images.files import SUFFIXES
 
     if args.command != "truncate":
-        _options(args)
-        _limits(args)
+        _check_options(args)
     if args.jobs is not None and args.jobs < 1:
         raise UsageError(f"--jobs is at least 1, got {args.jobs}")
     suffixes: Collection[str]
@@ -213,9 +212,19 @@ def _add_codec(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-pixels", metavar="N", type=int, help="refuse larger (default: %(default)s)")
 
 
-def _options(args: argparse.Namespace) -> EncodeOptions | DecodeOptions:
-    """What the command line asks of the codec; raises ParameterError."""
-    return _decode_options(args) if args.command == "decompress" else encode_options(args)
+def _check_options(args: argparse.Namespace) -> None:
+    """Find out before the first of many files what none of them can have; raises UsageError, ParameterError."""
+    _limits(args)
+    if args.command == "decompress":
+        _decode_options(args)
+        return
+    encode_options(args)
+    if args.command == "importance-map":
+        _map_options(args)
+
+
+def _map_options(args: argparse.Namespace) -> MapOptions:
+    return MapOptions(style=args.style, size=args.size)
 
 
 def _decode_options(args: argparse.Namespace) -> DecodeOptions:
@@ -291,7 +300,7 @@ def _importance_map(args: argparse.Namespace, checkpoints: Checkpoints | None) -
     from model.images.writing import write_image
 
     options = encode_options(args)
-    drawn = MapOptions(style=args.style, size=args.size)
+    drawn = _map_options(args)
     format = _format(args)
     check_output(args.input, args.output)
     data = read(args.input)

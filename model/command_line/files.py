@@ -8,6 +8,8 @@ from pathlib import Path
 
 _OPEN_FILE = re.compile(r"/dev/(stdin|stdout|stderr|fd/\d+)|/proc/(self|\d+)/fd/\d+")
 
+_SHOWN = 50  # characters of a name in a temporary file's: of four bytes each, there is room for the rest
+
 
 class UsageError(Exception):
     """Carries what is wrong with the command line."""
@@ -49,7 +51,7 @@ def write(path: str, data: bytes) -> None:
         with open(path, "ab") as stream:  # what an open file has already stays
             stream.write(data)
     else:
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+        temporary = target.with_name(f".{target.name[:_SHOWN]}.{os.getpid()}.part")
         try:
             with temporary.open("xb") as file:
                 if target.exists():

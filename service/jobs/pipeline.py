@@ -150,7 +150,9 @@ class Pipeline:
 
     def abandon_all(self, reason: JobError) -> None:
         """End all jobs for that reason."""
-        for job in tuple(self._jobs):
+        with self._changed:
+            jobs = tuple(self._jobs)
+        for job in jobs:
             self.abandon(job, reason)
 
     def _main(self, index: int, host: bool, steps: bool) -> None:

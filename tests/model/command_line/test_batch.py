@@ -20,12 +20,7 @@ from model.images.files import SUFFIXES, read_image
 from model.images.writing import write_image
 from model.types import Limits
 from tests.conftest import picture
-from tests.model.test_cli import PICTURE, FakeCheckpoints, FakeCodec, packed
-
-
-@pytest.fixture
-def fake() -> FakeCheckpoints:
-    return FakeCheckpoints()
+from tests.model.command_line.fakes import PICTURE, FakeCheckpoints, FakeCodec, packed
 
 
 @pytest.fixture
@@ -147,6 +142,7 @@ def test_a_fault_of_the_installation_ends_it_at_once(capsys: pytest.CaptureFixtu
         (["decompress", "album", "--output-dir", "out", "--groups", "0"], "groups is 1"),
         (["compress", "album", "--output-dir", "out", "--max-pixels", "0"], "--max-pixels is at least 1"),
         (["compress", "album", "--output-dir", "out", "--device", "tpu"], "device is auto, cpu, cuda"),
+        (["importance-map", "album", "--output-dir", "out", "--style", "overlay", "--size", "map"], "size of the"),
         (["compress", "-", "--output-dir", "out"], "not `-`"),
         (["compress", "album/.hidden/d.png", "album/below", "album/a.png", "album", "--output-dir", "o"], "both"),
         (["decompress", "album", "--output-dir", "out"], "album has no files that end with .cwic"),
