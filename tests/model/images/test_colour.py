@@ -1,8 +1,7 @@
-"""Depths, colour spaces and profiles: every kind of sample gives the right 8-bit sRGB or a clear refusal."""
+"""Depths and colour spaces: every kind of sample gives the right 8-bit sRGB or a clear refusal."""
 
 import struct
 import zlib
-from io import BytesIO
 
 import numpy as np
 import pytest
@@ -10,89 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image
 
 from model.errors import UnsupportedImageError
-from model.images.files import Picture, read_image
-from model.types import Limits, Pixels
+from model.types import Pixels
+from tests.model.images.samples import png, read, saved, tiff
 
 Deep = NDArray[np.uint16]
-
-
-def read(data: bytes) -> Picture:
-    return read_image(data, limits=Limits())
-
-
-def saved(image: Image.Image, format: str, **options: object) -> bytes:
-    """The file that Pillow writes."""
-    file = BytesIO()
-    image.save(file, format, **options)
-    return file.getvalue()
-
-
-def png(array: NDArray[np.generic], colour_type: int, *, depth: int, key: bytes = b"") -> bytes:
-    """A PNG of any depth: Pillow writes none with several channels of 16 bits."""
-
-    def chunk(name: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
-    height, width = array.shape[:2]
-    if depth == 16:
-        rows = [row.astype(">u2").tobytes() for row in array]
-    else:
-        bits = (array.astype(np.uint8)[..., None] >> np.arange(depth - 1, -1, -1)) & 1
-        rows = [np.packbits(row).tobytes() for row in bits.reshape(height, -1).astype(np.uint8)]
-    out = b"\x89PNG\r\n\x1a\n" + chunk(
-        b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
-    )
-    out += chunk(b"tRNS", key) if key else b""
-    return out + chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows))) + chunk(b"IEND", b"")
-
-
-def tiff(
-    array: NDArray[np.generic],
-    photometric: int,
-    *,
-    order: str = "<",
-    planar: bool = False,
-    extra: int | None = None,
-) -> bytes:
-    """A plain TIFF of unsigned, signed or float samples of any width and byte order."""
-    height, width, count = array.shape
-    samples = array.astype(array.dtype.newbyteorder("<" if order == "<" else ">"))
-    body = (samples.transpose(2, 0, 1) if planar else samples).tobytes()
-    kind = {"u": 1, "i": 2, "f": 3}[array.dtype.kind]
-    plane = len(body) // count
-    tags: dict[int, tuple[str, list[int]]] = {
-        256: ("I", [width]),
-        257: ("I", [height]),
-        258: ("H", [array.dtype.itemsize * 8] * count),
-        259: ("H", [1]),
-        262: ("H", [photometric]),
-        273: ("I", [8 + plane * i for i in range(count)] if planar else [8]),
-        277: ("H", [count]),
-        278: ("I", [height]),
-        279: ("I", [plane] * count if planar else [len(body)]),
-        284: ("H", [2 if planar else 1]),
-        339: ("H", [kind] * count),
-    }
-    if extra is not None:
-        tags[338] = ("H", [extra])
-    start = 8 + len(body) + len(body) % 2
-    entries, tail = b"", b""
-    for tag, (code, values) in sorted(tags.items()):
-        packed = struct.pack(f"{order}{len(values)}{code}", *values)
-        if len(packed) > 4:
-            place = start + 2 + 12 * len(tags) + 4 + len(tail)
-            tail += packed
-            packed = struct.pack(f"{order}I", place)
-        entries += struct.pack(f"{order}HHI", tag, 3 if code == "H" else 4, len(values)) + packed.ljust(
-            4, b"\0"
-        )
-    head = struct.pack(f"{order}2sHI", b"II" if order == "<" else b"MM", 42, start)
-    return (
-        head + body + bytes(len(body) % 2) + struct.pack(f"{order}H", len(tags)) + entries + bytes(4) + tail
-    )
 
 
 def rounded(deep: NDArray[np.generic]) -> NDArray[np.float64]:
@@ -268,6 +191,8 @@ def test_grey_with_alpha_and_bilevel_pictures_become_rgb() -> None:
 
 
 INKS = {"white": (0, 0, 0, 0), "black": (0, 0, 0, 255), "red": (0, 255, 255, 0), "cyan": (255, 0, 0, 0)}
+
+
 LIGHT = {"white": (255, 255, 255), "black": (0, 0, 0), "red": (255, 0, 0), "cyan": (0, 255, 255)}
 
 
@@ -302,119 +227,6 @@ def test_lab_tiff_has_the_colours_that_it_names() -> None:
     array, notes = read(tiff(packed, 8))
     assert np.abs(array.astype(int) - [[[255] * 3, [0] * 3, [255, 0, 0]]]).max() <= 6
     assert notes == ("lab-converted",)
-
-
-def icc(space: bytes, tags: dict[bytes, bytes], *, kind: bytes = b"mntr", pcs: bytes = b"XYZ ") -> bytes:
-    """A version 2 ICC profile of these tags."""
-    table, body = struct.pack(">I", len(tags)), b""
-    for name, data in tags.items():
-        padded = data + bytes(-len(data) % 4)
-        table += struct.pack(">4sII", name, 132 + 12 * len(tags) + len(body), len(data))
-        body += padded
-    head = struct.pack(">I4sI4s4s4s", 0, b"\0" * 4, 0x02400000, kind, space, pcs)
-    head += struct.pack(">6H4s", 2025, 1, 1, 0, 0, 0, b"acsp").ljust(32, b"\0")
-    head = head.ljust(68, b"\0") + struct.pack(">3i", 63190, 65536, 54061)
-    out = head.ljust(128, b"\0") + table + body
-    return struct.pack(">I", len(out)) + out[4:]
-
-
-def text(words: bytes) -> bytes:
-    return b"desc" + bytes(4) + struct.pack(">I", len(words) + 1) + words + bytes(1 + 78)
-
-
-def curve(gamma: float) -> bytes:
-    return b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256))
-
-
-def xyz(*values: float) -> bytes:
-    return b"XYZ " + bytes(4) + struct.pack(">3i", *(round(value * 65536) for value in values))
-
-
-COMMON = {b"desc": text(b"test"), b"cprt": b"text\0\0\0\0none\0", b"wtpt": xyz(0.9642, 1, 0.8249)}
-DISPLAY_P3 = icc(
-    b"RGB ",
-    COMMON
-    | {b"rXYZ": xyz(0.5151, 0.2412, -0.0011), b"gXYZ": xyz(0.2920, 0.6922, 0.0419)}
-    | {b"bXYZ": xyz(0.1571, 0.0666, 0.7841)}
-    | dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve(2.2)),
-)
-LINEAR_GREY = icc(b"GRAY", COMMON | {b"kTRC": curve(1.0)})
-
-
-def cmyk_profile() -> bytes:
-    """Inks on a two-point grid: cyan prints as mid grey, whatever the formula says; the others print black."""
-    identity = struct.pack(">2H", 0, 65535)
-    nodes = []
-    for node in range(16):
-        c, others = node >> 3, node & 7
-        lightness = 0 if others else 0x8000 if c else 0xFF00
-        nodes.append(struct.pack(">3H", lightness, 0x8000, 0x8000))
-    matrix = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
-    lut = b"mft2" + bytes(4) + bytes((4, 3, 2, 0)) + matrix + struct.pack(">2H", 2, 2)
-    lut += identity * 4 + b"".join(nodes) + identity * 3
-    return icc(b"CMYK", COMMON | {b"A2B0": lut}, kind=b"prtr", pcs=b"Lab ")
-
-
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-
-
-@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
-def test_an_embedded_profile_is_applied(format: str) -> None:
-    image = Image.new("RGB", (16, 16), (100, 200, 100))
-    array, notes = read(saved(image, format, icc_profile=DISPLAY_P3))
-    assert notes == ("icc-converted",)
-    red, green, blue = (int(x) for x in array[8, 8])
-    assert red < 60, "Display P3's green is outside of what the same numbers mean in sRGB"
-    assert 195 < green < 210
-    assert 80 < blue < 100
-
-
-def test_a_profile_leaves_alpha_alone() -> None:
-    array, notes = read(saved(Image.new("RGBA", (4, 4), (100, 200, 100, 77)), "PNG", icc_profile=DISPLAY_P3))
-    assert notes == ("icc-converted",)
-    assert (array[..., 3] == 77).all()
-    assert array[0, 0, 0] < 60
-
-
-def test_an_srgb_profile_changes_nothing() -> None:
-    grid = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
-    array, notes = read(saved(Image.fromarray(grid), "PNG", icc_profile=SRGB))
-    np.testing.assert_array_equal(array, grid)
-    assert notes == ()
-
-
-def test_a_grey_profile_is_applied_to_grey_and_an_rgb_profile_too() -> None:
-    grey = Image.new("L", (4, 4), 55)
-    array, notes = read(saved(grey, "PNG", icc_profile=LINEAR_GREY))
-    assert notes == ("icc-converted",)
-    assert np.abs(array.astype(int) - 128).max() <= 2, "linear 55/255 is sRGB 128"
-    transparent = Image.merge("LA", (grey, Image.new("L", (4, 4), 9)))
-    array, notes = read(saved(transparent, "PNG", icc_profile=LINEAR_GREY))
-    assert notes == ("icc-converted",)
-    assert np.abs(array[..., :3].astype(int) - 128).max() <= 2
-    assert (array[..., 3] == 9).all()
-    array, notes = read(saved(grey, "PNG", icc_profile=SRGB))
-    assert (array == 55).all()
-    assert notes == ()
-
-
-@pytest.mark.parametrize("format", ["JPEG", "TIFF"])
-def test_cmyk_goes_through_its_profile(format: str) -> None:
-    for ink, expected in (("white", 255), ("cyan", 119), ("black", 0)):
-        data = saved(Image.new("CMYK", (16, 16), INKS[ink]), format, icc_profile=cmyk_profile())
-        array, notes = read(data)
-        assert notes == ("icc-converted",)
-        assert np.abs(array.astype(int) - expected).max() <= 4, ink
-
-
-@pytest.mark.parametrize(
-    "profile", [b"not a profile", DISPLAY_P3[:200], LINEAR_GREY, SRGB[:128] + bytes(400)]
-)
-def test_a_profile_that_is_broken_or_unfitting_is_ignored_and_said(profile: bytes) -> None:
-    image = Image.new("RGB", (4, 4), (100, 200, 100))
-    array, notes = read(saved(image, "PNG", icc_profile=profile))
-    assert (array == (100, 200, 100)).all()
-    assert notes == ("icc-ignored",)
 
 
 def test_a_camera_raw_file_is_not_read_as_its_thumbnail() -> None:

@@ -1,89 +1,18 @@
 """Threads, batches, failures, priorities: on work made for it, counted and ordered, never timed."""
 
-import gc
 import threading
-import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.errors import ParameterError
 from model.steps import Work
-from model.types import Pixels
-from service.jobs.errors import AbandonedError, DeadError, DrainedError, OutOfMemoryError
-from service.jobs.job import Job
-from service.jobs.pipeline import BEAT, Observer, Pipeline
+from service.jobs.errors import OutOfMemoryError
+from service.jobs.pipeline import BEAT
 from service.observe import logs
 from tests.effort import PATIENCE, wait_until
+from tests.service.jobs.threads import Seen, held, names, running, submit_all
 from tests.service.jobs.work import Picture, Tile, host, job, one_step
-
-
-class Seen(Observer):
-    """Remembers what it is told."""
-
-    def __init__(self) -> None:
-        self.batches: list[int] = []
-        self.memory: list[str] = []
-        self.over: list[Job[Any]] = []
-
-    def batch(self, steps: int, pixels: int) -> None:
-        """See `Observer`."""
-        assert pixels == 4096 * steps
-        self.batches.append(steps)
-
-    def out_of_memory(self, action: str) -> None:
-        """See `Observer`."""
-        self.memory.append(action)
-
-    def ended(self, job: Job[Any]) -> None:
-        """See `Observer`."""
-        self.over.append(job)
-
-
-@contextmanager
-def running(
-    *, workers: int = 1, apart: bool = False, seen: Seen | None = None, **more: Any
-) -> Iterator[Pipeline]:
-    pipeline = Pipeline(workers=workers, apart=apart, observer=seen, **more)
-    pipeline.start()
-    try:
-        yield pipeline
-    finally:
-        pipeline.stop(timeout=PATIENCE)
-        assert not pipeline.alive
-
-
-@contextmanager
-def held(pipeline: Pipeline) -> Iterator[Callable[[], None]]:
-    """The pipeline's only worker at a job that ends with the block, or when the given function is called."""
-    release, begun = threading.Event(), threading.Event()
-
-    def wait() -> None:
-        begun.set()
-        assert release.wait(PATIENCE)
-
-    first = job(host(wait), priority=-1)
-    pipeline.submit(first)
-    assert begun.wait(PATIENCE)
-    try:
-        yield release.set
-    finally:
-        release.set()
-    first.future.result(PATIENCE)
-
-
-def submit_all(pipeline: Pipeline, *jobs: Job[Any]) -> None:
-    for each in jobs:
-        pipeline.submit(each)
-
-
-def names(*jobs: Job[Any]) -> list[Any]:
-    return [each.future.result(PATIENCE) for each in jobs]
 
 
 @pytest.mark.parametrize(("workers", "apart"), [(1, False), (2, False), (1, True), (3, True)])
@@ -265,114 +194,6 @@ def test_a_large_job_gives_way_between_two_steps() -> None:
     assert order == ["tile", "small", "tile", "tile"]
 
 
-def test_an_abandoned_job_is_not_begun_and_lets_go_of_its_work_at_once() -> None:
-    picture = np.zeros((4, 4, 3), np.uint8)
-    reference = weakref.ref(picture)
-    ran: list[Pixels] = []
-
-    def of(picture: Pixels) -> Callable[[], Work[Any]]:
-        return host(lambda: ran.append(picture))
-
-    seen = Seen()
-    with running(seen=seen) as pipeline, held(pipeline):
-        waiting = job(of(picture))
-        del picture
-        pipeline.submit(waiting)
-        assert reference() is not None
-        pipeline.abandon(waiting, AbandonedError())
-        with pytest.raises(AbandonedError):
-            waiting.future.result(0)
-        assert seen.over == [waiting]
-        del waiting
-        seen.over.clear()
-        wait_until(lambda: reference() is None)
-    assert not ran
-
-
-def test_an_abandoned_job_costs_nobody_else_of_its_batch_their_result() -> None:
-    begun, go_on = threading.Event(), threading.Event()
-
-    def wait(_: list[str]) -> None:
-        begun.set()
-        assert go_on.wait(PATIENCE)
-
-    left, stays = job(one_step(Picture("left", wait))), job(one_step(Picture("stays", wait)))
-    with running() as pipeline:
-        with held(pipeline):
-            submit_all(pipeline, left, stays)
-        assert begun.wait(PATIENCE)
-        pipeline.abandon(left, AbandonedError())
-        assert not left.future.done()  # a thread is at it
-        go_on.set()
-        assert names(stays) == ["stays"]
-        with pytest.raises(AbandonedError):
-            left.future.result(PATIENCE)
-
-
-def test_a_batch_that_nobody_waits_for_ends_at_its_next_check() -> None:
-    begun, go_on = threading.Event(), threading.Event()
-    acts: list[str] = []
-
-    def act(batch: list[str]) -> None:
-        acts.extend(batch)
-        begun.set()
-        assert go_on.wait(PATIENCE)
-
-    jobs = [job(one_step(Picture(name, act))) for name in "abc"]
-    with running() as pipeline:
-        with held(pipeline):
-            submit_all(pipeline, *jobs)
-        assert begun.wait(PATIENCE)
-        pipeline.abandon_all(DrainedError())
-        go_on.set()
-        for each in jobs:
-            with pytest.raises(DrainedError):
-                each.future.result(PATIENCE)
-    assert acts == list("abc")  # the first step acted; before the second the batch ended
-
-
-def test_a_job_that_is_abandoned_while_it_runs_ends_once_its_thread_lets_go() -> None:
-    with running() as pipeline:
-        begun, go_on = threading.Event(), threading.Event()
-
-        def wait() -> None:
-            begun.set()
-            assert go_on.wait(PATIENCE)
-
-        running_one = job(host(wait))
-        pipeline.submit(running_one)
-        assert begun.wait(PATIENCE)
-        pipeline.abandon(running_one, AbandonedError())
-        assert not running_one.future.done()
-        go_on.set()
-        with pytest.raises(AbandonedError):
-            running_one.future.result(PATIENCE)
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-@pytest.mark.parametrize("in_step", [True, False])
-def test_a_thread_that_dies_fails_all_jobs_and_is_told(in_step: bool) -> None:
-    def die(*_: object) -> None:
-        raise SystemExit
-
-    pipeline = Pipeline(workers=2)
-    deaths = threading.Event()
-    pipeline.start(on_death=deaths.set)
-    fatal = job(one_step(Picture("a", die))) if in_step else job(host(die))
-    go_on = threading.Event()
-    other = job(host(lambda: go_on.wait(PATIENCE)), priority=-1)
-    submit_all(pipeline, other, fatal, *(waiting := [job(host(lambda: 7), priority=9) for _ in range(3)]))
-    for each in (fatal, *waiting[1:]):
-        with pytest.raises(DeadError):
-            each.future.result(PATIENCE)
-    go_on.set()
-    assert deaths.wait(PATIENCE)
-    assert not pipeline.alive
-    with pytest.raises(DeadError):
-        pipeline.submit(job(host(lambda: 7)))
-    pipeline.stop(timeout=PATIENCE)  # so that the thread's last words are this test's, not the next one's
-
-
 def test_the_request_id_follows_a_job_into_its_threads() -> None:
     token = logs.request_id.set("r7")
     try:
@@ -403,44 +224,3 @@ def test_what_a_job_did_is_charged_to_it_and_shared_in_a_batch() -> None:
         names(*jobs)
     assert all(each.ticket.spent > 0 and each.cpu_seconds > 0 for each in jobs)
     assert {"queue", "pack", "inference"} == set(jobs[0].timing.milliseconds)
-
-
-@pytest.mark.parametrize("in_step", [True, False])
-def test_the_picture_of_a_job_that_failed_is_let_go_of(in_step: bool) -> None:
-    picture = np.zeros((4, 4, 3), np.uint8)
-    reference = weakref.ref(picture)
-
-    def of(picture: Pixels) -> Callable[[], Work[Any]]:
-        def fail(*_: object) -> None:
-            raise ParameterError(f"{picture.shape}")  # one that is not logged: the log keeps it
-
-        return one_step(Picture("a", fail)) if in_step else host(fail)
-
-    gc.disable()
-    try:
-        with running() as pipeline:
-            failed = job(of(picture))
-            del picture
-            pipeline.submit(failed)
-            error = failed.future.exception(PATIENCE)
-            assert isinstance(error, ParameterError)
-            del failed
-            wait_until(lambda: reference() is None)
-    finally:
-        gc.enable()
-
-
-def test_the_last_picture_is_let_go_of() -> None:
-    picture = np.zeros((4, 4, 3), np.uint8)
-    reference = weakref.ref(picture)
-
-    def of(picture: Pixels) -> Callable[[], Work[Any]]:
-        return host(lambda: picture.shape)
-
-    with running() as pipeline:
-        last = job(of(picture))
-        del picture
-        pipeline.submit(last)
-        assert names(last) == [(4, 4, 3)]
-        del last
-        wait_until(lambda: reference() is None)
