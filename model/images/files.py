@@ -9,7 +9,7 @@ What happens to a picture on its way in, in this order; each step that changed s
     CMYK or Lab without a profile           cmyk-converted, lab-converted
     colour primaries that we cannot apply   primaries-ignored
     alpha that hides nothing                alpha-opaque-dropped
-    turned upright                          orientation-applied, or exif-ignored where the tags are damaged
+    turned upright                          orientation-applied, or exif-ignored: damaged, or too many values
 
 The plugins are called directly, not through `Image.open`: only the formats listed here can ever run, and
 our size check comes before Pillow's, whose limit is a global that we must not set.
@@ -36,6 +36,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from model.errors import BrokenImageError, InputError, LimitError, UnsupportedImageError
 from model.images.boxes import check_boxes
 from model.images.colour import is_deep, load, load_deep, rawmode_of, to_srgb
+from model.images.exif import exif_of
 from model.images.tiff import check_tiff, count_tiff_pages
 from model.types import Limits, Pixels
 
@@ -363,7 +364,7 @@ def _orientation(image: ImageFile.ImageFile, notes: list[str]) -> int:
     if isinstance(image, TiffImagePlugin.TiffImageFile) or image.format == "HEIF":
         return 1  # the plugin has turned it
     try:
-        value = image.getexif().get(0x0112, 1)
+        value = exif_of(image).get(0x0112, 1)
     except Exception:  # noqa: BLE001 - a parser of untrusted bytes that raises nearly every type
         notes.append("exif-ignored")
         return 1

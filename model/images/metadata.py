@@ -7,7 +7,6 @@
 Everything else is dropped: XMP, IPTC, comments.
 """
 
-import re
 import struct
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -17,8 +16,8 @@ from PIL import ExifTags, Image, ImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from model.images.colour import is_srgb
+from model.images.exif import exif_of
 from model.images.files import look_at
-from model.images.tiff import check_fractions
 from model.types import MAX_METADATA, Limits, Metadata
 
 # Tags of the first directory; the others there are about how a TIFF or JPEG file is stored.
@@ -32,7 +31,6 @@ _DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 _SIZES, _INTEROPERABILITY, _MAKER_NOTE, _COLOUR_SPACE = (40962, 40963), 40965, 37500, 40961
 _SRGB = 1
 _PREFIX = b"Exif\0\0"
-_MOST_READ = 2**20  # bytes of EXIF that are parsed: JPEG's segments hold 64 KiB
 _MOST_CHUNKS = 2**16  # of a PNG that are passed on the way to its EXIF
 
 
@@ -68,13 +66,8 @@ def _exif(image: ImageFile.ImageFile, data: bytes) -> bytes:
     if isinstance(image, PngImageFile) and "Raw profile type exif" not in image.info:
         image.info.setdefault("exif", _png_exif(data))  # or Pillow decodes the picture, to look behind it
     try:
-        packed = image.info.get("exif")
-        if isinstance(packed, bytes):  # a TIFF's own directory was looked at with the file
-            if len(packed) > _MOST_READ:
-                return b""
-            check_fractions(re.sub(rb"^(Exif\0\0){1,2}", b"", packed))
-        exif = image.getexif()
-        tags: dict[int, Any] = {tag: value for tag, value in exif.items() if tag in _KEPT}
+        exif = exif_of(image)
+        tags: dict[int, Any] = {tag: exif[tag] for tag in _KEPT if tag in exif}
         for directory in _DIRECTORIES:
             values = dict(exif.get_ifd(directory))
             for tag in (*_SIZES, _INTEROPERABILITY):

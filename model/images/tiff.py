@@ -1,8 +1,8 @@
 """TIFF directories, read from the bytes before anything else is: what would take a decoder for ever is refused.
 
 A tile may be far larger than its picture, and strips may lie on top of each other: small files that decode for
-minutes. Fractions, of which EXIF has a few dozen, take Pillow ten microseconds each. Sizes and counts are those of
-the TIFF 6.0 specification and of BigTIFF.
+minutes. Fractions, of which EXIF has a few dozen, take Pillow ten microseconds each, and other numbers 40 bytes.
+Sizes and counts are those of the TIFF 6.0 specification and of BigTIFF.
 """
 
 import struct
@@ -17,10 +17,13 @@ from model.errors import BrokenImageError
 
 _WIDTH, _HEIGHT, _SAMPLES, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 277, 322, 323
 _OFFSETS, _SIZES = (273, 324), (279, 325)  # of strips, of tiles
-_CHECKED = frozenset((_WIDTH, _HEIGHT, _SAMPLES, _TILE_WIDTH, _TILE_HEIGHT, *_OFFSETS, *_SIZES))
+_PLACES = frozenset((*_OFFSETS, *_SIZES))
+_CHECKED = frozenset((_WIDTH, _HEIGHT, _SAMPLES, _TILE_WIDTH, _TILE_HEIGHT, *_PLACES))
 _INTEGERS = {1: "u1", 3: "u2", 4: "u4", 6: "i1", 8: "i2", 9: "i4", 13: "u4", 16: "u8", 17: "i8", 18: "u8"}
 _FRACTIONS = frozenset((5, 10))  # types
 _MOST_FRACTIONS = 4096  # values of all tags
+_NUMBERS = frozenset((*_INTEGERS, 11, 12)) - {1}  # types of which Pillow makes a Python object for each value
+_MOST_NUMBERS = 2**20  # values of all tags but strips and tiles; colour tables of 16 bits have 2**18
 _MOST_INNER = 8  # directories that the first one names
 _EXIF, _GPS = 34665, 34853  # positions of directories
 _LEAST_TILE = 16  # pixels on a side, by the specification
@@ -67,9 +70,10 @@ def check_tiff(data: bytes) -> None:
 
     Raises:
         BrokenImageError: tiles far larger than the picture or too small, more strips or tiles than rows and
-            columns make, or strips and tiles that overlap; too many fractions; also a directory that cannot be read.
+            columns make, or strips and tiles that overlap; tags of too many values; also a directory that cannot be
+            read.
     """
-    check_fractions(data)
+    check_counts(data)
     try:
         tags = _tags(data)
     except struct.error as exc:
@@ -92,13 +96,13 @@ def check_tiff(data: bytes) -> None:
         raise BrokenImageError(f"TIFF strips or tiles of {size:.0f} bytes in a file of {len(data)}")
 
 
-def check_fractions(data: bytes) -> None:
-    """Refuse a TIFF structure, of a file or of EXIF, with more fractions than anything has a use for.
+def check_counts(data: bytes) -> None:
+    """Refuse a TIFF structure, of a file or of EXIF, with more fractions or numbers than anything has a use for.
 
     The first directory is looked at, and those of EXIF and of the place that it names; what cannot be read is passed
     over. Raises BrokenImageError.
     """
-    layout, fractions = _Layout.of(data), 0
+    layout, fractions, numbers = _Layout.of(data), 0, 0
     with suppress(struct.error):
         first = layout.position(data, layout.word)
         inner = [at for at in map(partial(_pointer, data, layout), layout.entries(data, first)) if at]
@@ -107,10 +111,14 @@ def check_fractions(data: bytes) -> None:
         for at in (first, *inner):
             with suppress(struct.error):
                 for entry in layout.entries(data, at):
-                    (kind,) = struct.unpack_from(f"{layout.order}H", data, entry + 2)
-                    fractions += layout.position(data, entry + 4) if kind in _FRACTIONS else 0
+                    tag, kind = struct.unpack_from(f"{layout.order}HH", data, entry)
+                    count = layout.position(data, entry + 4)
+                    fractions += count if kind in _FRACTIONS else 0
+                    numbers += count if kind in _NUMBERS and (at != first or tag not in _PLACES) else 0
             if fractions > _MOST_FRACTIONS:
                 raise BrokenImageError(f"TIFF tags of {fractions} fractions, at most {_MOST_FRACTIONS}")
+            if numbers > _MOST_NUMBERS:
+                raise BrokenImageError(f"TIFF tags of {numbers} numbers, at most {_MOST_NUMBERS}")
 
 
 def _pointer(data: bytes, layout: _Layout, entry: int) -> int:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageCms
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from model.codec import Codec
 from model.container.format import extensions_of, inspect, pack
@@ -119,6 +120,24 @@ def test_endless_fractions_are_not_read(format: str) -> None:
     with counted_calls() as calls:
         assert kept(data) == (NO_METADATA, ())
     assert calls.count < 20_000
+
+
+def test_only_tags_that_are_kept_are_decoded() -> None:
+    count, at = 200_000, 8 + 2 + 2 * 12 + 4
+    packed = b"II*\0" + struct.pack("<IH", 8, 2)
+    packed += struct.pack("<HHI4s", 270, 2, 4, b"abc\0") + struct.pack("<HHIII", 64_000, 3, count, at, 0)
+    data = saved("PNG", exif=b"Exif\0\0" + packed + bytes(2 * count))
+    decoded: list[int] = []
+    get = ImageFileDirectory_v2.__getitem__
+
+    def spy(directory: ImageFileDirectory_v2, tag: int) -> object:
+        decoded.append(tag)
+        return get(directory, tag)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ImageFileDirectory_v2, "__getitem__", spy)
+        assert tags_of(kept(data).metadata)[270] == "abc"
+    assert 64_000 not in decoded
 
 
 def test_exif_of_a_megabyte_is_passed_over() -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from model.errors import BrokenImageError
 from model.images.files import read_image
-from model.images.tiff import check_fractions, check_tiff
+from model.images.tiff import check_counts, check_tiff
 from model.types import Limits
 from tests.effort import counted_calls
 
@@ -94,23 +94,43 @@ def test_more_to_decode_than_there_is_is_refused_at_once(tags: list[Tag], messag
 def test_endless_fractions_are_refused_in_the_picture_and_in_what_it_says_of_the_camera(order: str) -> None:
     fractions = (282, RATIONAL, [(3 << 32) + 7] * 5000)
     within = tiff([fractions], order=order)
-    check_fractions(tiff([(282, RATIONAL, [1] * 4000)], order=order))
+    check_counts(tiff([(282, RATIONAL, [1] * 4000)], order=order))
     with pytest.raises(BrokenImageError, match="fractions"):
-        check_fractions(tiff([(tag, RATIONAL, [1] * 500) for tag in range(282, 292)], order=order))
+        check_counts(tiff([(tag, RATIONAL, [1] * 500) for tag in range(282, 292)], order=order))
     for pointer in (34665, 34853):
         # The inner directory of `within` has the same values; it lies behind an outer one of 26 bytes.
         outer = struct.pack(f"{order}HHHIII", 1, pointer, LONG, 1, 8 + 18, 0)
         inner = struct.pack(f"{order}HHHIII", 1, *fractions[:2], 5000, 0, 0)
         with pytest.raises(BrokenImageError, match="fractions"):
-            check_fractions(within[:8] + outer + inner)
+            check_counts(within[:8] + outer + inner)
         with pytest.raises(BrokenImageError, match="fractions"):  # one entry of 1000 is there
-            check_fractions(within[:8] + outer + struct.pack(f"{order}H", 1000) + inner[2:])
+            check_counts(within[:8] + outer + struct.pack(f"{order}H", 1000) + inner[2:])
     with pytest.raises(BrokenImageError, match="names 20 others"):
-        check_fractions(tiff([(34665, LONG, [8])] * 20, order=order))
+        check_counts(tiff([(34665, LONG, [8])] * 20, order=order))
     data = tiff([*grey(64, 64, (273, LONG, [-1])), fractions], bytes(64 * 64), order=order)
     with counted_calls() as calls, pytest.raises(BrokenImageError, match="fractions"):
         read_image(data, limits=Limits())
     assert calls.count < 1000
+
+
+@pytest.mark.parametrize("tag", [258, 338, 339, 282, 283, 274])
+@pytest.mark.parametrize("kind", [SHORT, LONG])
+def test_endless_numbers_are_refused(tag: int, kind: int) -> None:
+    many, within = (tag, kind, [1] * (2**20 + 1)), (tag, kind, [1] * 2**19)
+    with pytest.raises(BrokenImageError, match="TIFF tags of 1048577 numbers"):
+        check_counts(tiff([many]))
+    with pytest.raises(BrokenImageError, match="TIFF tags of"):
+        read_image(
+            tiff([*(t for t in grey(64, 64, (273, LONG, [-1])) if t[0] != tag), many], bytes(64 * 64)),
+            limits=Limits(),
+        )
+    check_counts(tiff([within]))
+    outer = struct.pack("<HHHIII", 1, 34665, LONG, 1, 8 + 18, 0)  # the same values of the camera's directory
+    for inner in (many, (324, kind, many[2])):
+        data = tiff([inner])
+        with pytest.raises(BrokenImageError, match="numbers"):
+            check_counts(data[:8] + outer + data[8:])
+    check_counts(tiff([(273, LONG, many[2])]))  # strips are counted by the size of the picture
 
 
 def test_directories_that_are_cut_short_are_refused() -> None:
