@@ -10,6 +10,7 @@ from model.errors import ParameterError
 from model.types import Pixels
 
 _STRIP = 1 << 20  # samples whose errors are summed at once
+_SMALLEST = 8  # pixels on a side that SSIMULACRA2 is defined for
 
 
 def psnr(one: Pixels, other: Pixels) -> float:
@@ -26,7 +27,8 @@ def psnr(one: Pixels, other: Pixels) -> float:
 def ssimulacra2(one: Pixels, other: Pixels) -> float:
     """SSIMULACRA2 of a picture `other` that was made from `one`, both [H, W, 3].
 
-    100 for equal pictures, 90 where nobody sees a difference, below 0 for the worst.
+    100 for equal pictures, 90 where nobody sees a difference, below 0 for the worst. What has fewer than 8 pixels on
+    a side, which the package does not look at, is made as large by repeating its edge.
 
     Sneyers: "SSIMULACRA 2", 2022, in the implementation of the PyPI package `ssimulacra2`.
 
@@ -37,8 +39,10 @@ def ssimulacra2(one: Pixels, other: Pixels) -> float:
     from ssimulacra2 import compute_ssimulacra2
 
     files = (BytesIO(), BytesIO())
+    height, width = one.shape[:2]
+    padding = ((0, max(0, _SMALLEST - height)), (0, max(0, _SMALLEST - width)), (0, 0))
     for array, file in zip((one, other), files, strict=True):
-        Image.fromarray(array).save(file, "BMP")
+        Image.fromarray(np.pad(array, padding, mode="edge")).save(file, "BMP")
     return float(compute_ssimulacra2(*files))
 
 
