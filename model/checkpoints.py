@@ -51,6 +51,15 @@ def available(model_dir: Path = DEFAULT_MODEL_DIR) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: name != DEFAULT_MODEL))
 
 
+def model_id(name: str, *, model_dir: Path = DEFAULT_MODEL_DIR) -> str:
+    """The model id that a checkpoint's card gives it; nothing is loaded.
+
+    Raises CheckpointNotFoundError, CheckpointFormatError, as `load_codec`.
+    """
+    path = _weights_path(name, model_dir).with_suffix(".json")
+    return _id_of(str(_parse_card(_read(path, name, model_dir), path)["sha256"]))
+
+
 def load_codec(
     name: str = DEFAULT_MODEL,
     *,
@@ -75,17 +84,9 @@ def load_codec(
         ParameterError: no name of a device or dtype.
         SelfTestError: the golden vector decodes to other codes here.
     """
-    weights_path = next(
-        (path for path in _files(model_dir) if path.stem == name), model_dir / f"{name}.safetensors"
-    )
+    weights_path = _weights_path(name, model_dir)
     card_path = weights_path.with_suffix(".json")
-    try:
-        data, card_text = weights_path.read_bytes(), card_path.read_bytes()
-    except OSError as exc:
-        known = ", ".join(available(model_dir)) or "none"
-        raise CheckpointNotFoundError(
-            f"checkpoint {name!r} cannot be read from {model_dir} (there: {known}): {exc}"
-        ) from exc
+    data, card_text = (_read(path, name, model_dir) for path in (weights_path, card_path))
     sha256 = hashlib.sha256(data).hexdigest()
     card = _parse_card(card_text, card_path)
     if card["sha256"] != sha256:
@@ -186,6 +187,24 @@ def _files(model_dir: Path) -> list[Path]:
     return [path for path in found if path.with_suffix(".json").exists()]  # others are weights of a run
 
 
+def _weights_path(name: str, model_dir: Path) -> Path:
+    return next((path for path in _files(model_dir) if path.stem == name), model_dir / f"{name}.safetensors")
+
+
+def _read(path: Path, name: str, model_dir: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        known = ", ".join(available(model_dir)) or "none"
+        raise CheckpointNotFoundError(
+            f"checkpoint {name!r} cannot be read from {model_dir} (there: {known}): {exc}"
+        ) from exc
+
+
+def _id_of(sha256: str) -> str:
+    return sha256[:8]
+
+
 def _build(
     data: bytes,
     path: Path,
@@ -203,7 +222,7 @@ def _build(
         info = ModelInfo(
             name=name,
             profile=config.profile,
-            model_id=sha256[:8],
+            model_id=_id_of(sha256),
             sha256=sha256,
             parameters=sum(
                 t.numel() for n, t in tensors.items() if not n.startswith(("tables.", "saturation"))

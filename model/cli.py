@@ -20,13 +20,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import NoReturn
 
-from model.command_line.codecs import Checkpoints, LoadedOnce, source_of
+from model.command_line.codecs import Checkpoints, LoadedOnce, chosen, decoded, source_of
 from model.command_line.encoding import QUALITY, add_encoding, encode_options
 from model.command_line.files import UsageError, check_output, read, say, write
 from model.command_line.outcomes import Outcome, attempt
 from model.config import TUNES
 from model.container import format as file_format
-from model.errors import CheckpointNotFoundError
 from model.options import MAP_SIZES, MAP_STYLES, DecodeOptions, MapOptions
 from model.protocol import PictureCodec
 from model.steps import run
@@ -105,10 +104,12 @@ class _Parser(argparse.ArgumentParser):
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = _parser()
     args, more = parser.parse_known_args(argv)  # what argparse knows not is also a path behind an option
-    if more and ("paths" not in args or any(word != "-" and word.startswith("-") for word in more)):
-        parser.error(f"unrecognized arguments: {' '.join(more)}")
-    if more:
-        args.paths += more
+    end = more.index("--") if "--" in more else len(more)
+    if any(word != "-" and word.startswith("-") for word in more[:end]):
+        hint = f"(see `{parser.prog} {args.command} --help`)"
+        raise UsageError(f"unrecognized arguments: {' '.join(more)} {hint}")
+    paths = args.inputs if args.command == "inspect" else args.paths
+    paths += more[:end] + more[end + 1 :]
     return args
 
 
@@ -280,7 +281,7 @@ def _decompress(args: argparse.Namespace, checkpoints: Checkpoints | None) -> Ou
     data, limits = read(args.input), _limits(args)
     # Refuses what is damaged before the slow imports.
     file = file_format.unpack(data, limits=limits, allow_truncated=options.allow_truncated)
-    array = _load(args, checkpoints, file=file).decode(file, options)
+    array = decoded(file, options, lambda: _load(args, checkpoints, file=file))
     write(args.output, write_image(array, format=format, metadata=file.metadata))
     return Outcome()
 
@@ -377,15 +378,8 @@ def _load(
     """The codec that the command line names, or else the one that made a file, or else the default."""
     checkpoints = source_of(checkpoints)
     model_dir = args.model_dir or checkpoints.DEFAULT_MODEL_DIR
-    names = (args.model,) if args.model else checkpoints.available(model_dir)
-    if not names:
-        raise CheckpointNotFoundError(f"no checkpoint in {model_dir}")
-    wanted = file.header.model_id.hex() if file else ""
-    for name in names:
-        codec = checkpoints.load_codec(name, model_dir=model_dir, device=args.device, limits=_limits(args))
-        if wanted in ("", codec.info.model_id):
-            break
-    return codec  # one that does not fit says so itself, with both ids
+    name = args.model or chosen(checkpoints, model_dir, file)
+    return checkpoints.load_codec(name, model_dir=model_dir, device=args.device, limits=_limits(args))
 
 
 if __name__ == "__main__":

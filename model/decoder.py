@@ -27,17 +27,24 @@ NOTHING_KNOWN: Mapping[int, Tile] = MappingProxyType({})
 
 
 def decode_picture(
-    model: LoadedModel, file: Container, options: DecodeOptions, *, known: Mapping[int, Tile] = NOTHING_KNOWN
+    model: LoadedModel | None,
+    file: Container,
+    options: DecodeOptions,
+    *,
+    known: Mapping[int, Tile] = NOTHING_KNOWN,
 ) -> Work[Pixels]:
     """The picture of a file, or a region of it, uint8 [H, W, 3] or [H, W, 4]; raises FileError, ParameterError.
 
-    Tiles that are known from coding the file are not decoded again.
+    A lossless file needs no model. Tiles that are known from coding the file are not decoded again.
     """
     header = file.header
     region = options.box(header.grid.bounds)
     channels = 4 if header.alpha else 3
     out = np.empty((region.height, region.width, channels), np.uint8)
-    tiles = None if header.lossless else TileDecoder(model, file, groups=options.groups, known=known)
+    tiles = None
+    if not header.lossless:
+        assert model is not None, "only a lossless file is decoded without a model"
+        tiles = TileDecoder(model, file, groups=options.groups, known=known)
     for band in header.grid.bands(header.grid.touching(region)):
         coloured: Sequence[Pixels] = [] if tiles is None else (yield from tiles.pixels(band))
         for place, index in enumerate(band):

@@ -1,10 +1,15 @@
 """Where the codecs of the `cwic` command come from."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from model.container.format import Container
+from model.errors import CheckpointNotFoundError
+from model.options import DecodeOptions
 from model.protocol import PictureCodec
-from model.types import Limits
+from model.steps import run
+from model.types import Limits, Pixels
 
 
 class Checkpoints(Protocol):
@@ -14,6 +19,9 @@ class Checkpoints(Protocol):
 
     def available(self, model_dir: Path) -> tuple[str, ...]:
         """Names of the checkpoints in a folder, the default first."""
+
+    def model_id(self, name: str, *, model_dir: Path) -> str:
+        """The id that files of a checkpoint carry, by its card; raises CheckpointError."""
 
     def load_codec(self, name: str, *, model_dir: Path, device: str, limits: Limits | None) -> PictureCodec:
         """The codec of a name; raises CheckpointError."""
@@ -31,6 +39,10 @@ class LoadedOnce(Checkpoints):
         """See `Checkpoints`."""
         return self._checkpoints.available(model_dir)
 
+    def model_id(self, name: str, *, model_dir: Path) -> str:
+        """See `Checkpoints`."""
+        return self._checkpoints.model_id(name, model_dir=model_dir)
+
     def load_codec(self, name: str, *, model_dir: Path, device: str, limits: Limits | None) -> PictureCodec:
         """See `Checkpoints`; folder, device and limits are the same each time."""
         if name not in self._loaded:
@@ -47,3 +59,25 @@ def source_of(checkpoints: Checkpoints | None) -> Checkpoints:
 
         return real
     return checkpoints
+
+
+def chosen(checkpoints: Checkpoints, model_dir: Path, file: Container | None) -> str:
+    """The name of the checkpoint that made a file, or else of the default; raises CheckpointError.
+
+    One that does not fit says so itself when it is to decode, with both ids.
+    """
+    names = checkpoints.available(model_dir)
+    if not names:
+        raise CheckpointNotFoundError(f"no checkpoint in {model_dir}")
+    wanted = file.header.model_id.hex() if file else ""
+    fitting = (name for name in names if wanted and checkpoints.model_id(name, model_dir=model_dir) == wanted)
+    return next(fitting, names[0])
+
+
+def decoded(file: Container, options: DecodeOptions, load: Callable[[], PictureCodec]) -> Pixels:
+    """A file's picture, see `PictureCodec.decode`; a codec is loaded only where the file needs one."""
+    if not file.header.lossless:
+        return load().decode(file, options)
+    from model.decoder import decode_picture
+
+    return run(decode_picture(None, file, options))

@@ -2,6 +2,7 @@
 
 import os
 import re
+import secrets
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -51,17 +52,19 @@ def write(path: str, data: bytes) -> None:
         with open(path, "ab") as stream:  # what an open file has already stays
             stream.write(data)
     else:
-        temporary = target.with_name(f".{target.name[:_SHOWN]}.{os.getpid()}.part")
+        temporary = target.with_name(f".{target.name[:_SHOWN]}.{secrets.token_hex(4)}.part")
         try:
-            with temporary.open("xb") as file:
-                if target.exists():
-                    os.fchmod(file.fileno(), target.stat().st_mode)
-                file.write(data)
-            temporary.replace(target)
+            file = temporary.open("xb")
+            try:
+                with file:
+                    if target.exists():
+                        os.fchmod(file.fileno(), target.stat().st_mode)
+                    file.write(data)
+                temporary.replace(target)
+            finally:
+                temporary.unlink(missing_ok=True)
         except OSError as exc:
             raise OSError(exc.errno, exc.strerror, path) from exc
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def say(text: str) -> None:

@@ -30,21 +30,29 @@ def inspect_files(
         codec_of: the codec of a file, where the mean of its importance map is asked for too.
     """
     several = len(paths) > 1
-    print_one = partial(_print, limits=limits, as_json=as_json, codec_of=codec_of, several=several)
+    described = partial(_described, limits=limits, as_json=as_json, codec_of=codec_of, several=several)
     if not several:
-        return print_one(paths[0])
+        write("-", described(paths[0]).text.encode())
+        return Outcome()
     failed = 0
     for path in paths:
-        outcome = attempt(partial(print_one, path))
+        outcome = attempt(partial(described, path))
         if outcome.status == 3:
             return outcome
         if outcome.status:
             failed += 1
             say(f"{path}: {f'{outcome}'.removeprefix(f'{path}: ')}")
+        else:
+            write(
+                "-", outcome.text.encode()
+            )  # outside of the attempt: where it fails, there is no use in more
     return Outcome(1, f"{failed} of {len(paths)} files cannot be read") if failed else Outcome()
 
 
-def _print(path: str, *, limits: Limits, as_json: bool, codec_of: CodecOf | None, several: bool) -> Outcome:
+def _described(
+    path: str, *, limits: Limits, as_json: bool, codec_of: CodecOf | None, several: bool
+) -> Outcome:
+    """What a file says, as the text of an outcome."""
     file = file_format.unpack(read(path), limits=limits, allow_truncated=True)
     info = file.info()
     facts: dict[str, object] = {"file": path} if several else {}
@@ -56,8 +64,7 @@ def _print(path: str, *, limits: Limits, as_json: bool, codec_of: CodecOf | None
     else:
         facts["sections"] = ", ".join(f"{s.name} {s.length} ({s.bpp:.4f} bpp)" for s in info.sections)
         text = "\n".join(f"{name:15} {_words(value)}" for name, value in facts.items()) + "\n" * several
-    write("-", f"{text}\n".encode())
-    return Outcome()
+    return Outcome(text=f"{text}\n")
 
 
 def _mean_importance(file: Container, codec_of: CodecOf) -> float | None:

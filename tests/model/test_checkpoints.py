@@ -10,7 +10,8 @@ import torch
 from safetensors import safe_open
 
 from model import checkpoints
-from model.checkpoints import available, load_codec, save_checkpoint
+from model.checkpoints import available, load_codec, model_id, save_checkpoint
+from model.codec import Codec
 from model.config import CodecConfig
 from model.errors import (
     CheckpointFormatError,
@@ -61,6 +62,15 @@ def test_checkpoints_of_all_profiles_live_in_one_folder(tiny_dirs: dict[str, Pat
     assert set(available(tmp_path)) == set(TINIES)
     ids = {load_codec(name, model_dir=tmp_path, device="cpu").info.model_id for name in TINIES}
     assert len(ids) == len(TINIES)
+
+
+def test_a_card_tells_the_model_id_without_the_weights(any_dir: Path, any_codec: Codec) -> None:
+    name = any_codec.info.name
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("model.checkpoints._build", None)
+        assert model_id(name, model_dir=any_dir) == any_codec.info.model_id
+    with pytest.raises(CheckpointNotFoundError, match="'absent'"):
+        model_id("absent", model_dir=any_dir)
 
 
 def test_a_missing_checkpoint_is_named_with_those_that_are_there(tiny_dir: Path) -> None:

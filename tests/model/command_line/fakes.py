@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from model.container import format as file_format
+from model.container import lossless
 from model.container.format import Container, Header, Section
 from model.errors import ParameterError, WrongModelError
 from model.options import DEFAULT_QUALITY, DecodeOptions, EncodeOptions
@@ -23,7 +24,7 @@ PICTURE = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
 def packed(
     array: Pixels, *, model_id: str = "", quality: float = DEFAULT_QUALITY, tune: str = "psnr"
 ) -> bytes:
-    """A sound .cwic file whose payloads are plain samples; of no checkpoint (lossless) or of one.
+    """A sound .cwic file; of no checkpoint, and then a real one, or of one, and then its payloads are plain samples.
 
     A file of a checkpoint has two channel groups, the second of which means nothing.
     """
@@ -32,14 +33,14 @@ def packed(
         width=width,
         height=height,
         profile="cwic" if model_id else "lossless",
-        tile=file_format.DEFAULT_TILE,
+        tile=file_format.DEFAULT_TILE if model_id else file_format.LOSSLESS_TILE,
         model_id=bytes.fromhex(model_id),
         quality=round((quality - 1) / 99 * file_format.QUALITY_STEPS) if model_id else 0,
         tune=tune,
         alpha=channels == 4,
     )
     alpha = [b""] * (channels == 4)
-    payloads = [b"map", *alpha, array.tobytes(), b"more"] if model_id else [array.tobytes()]
+    payloads = [b"map", *alpha, array.tobytes(), b"more"] if model_id else [lossless.pack(array)]
     return file_format.pack(header, payloads)
 
 
@@ -83,7 +84,11 @@ class FakeCodec(ReadsContainers):
             raise WrongModelError(f"made with {header.model_id.hex()}, not with {self.model_id}")
         payload = container.payload(Section.SAMPLES if header.lossless else Section.CODES, 0)
         assert payload is not None
-        array = np.frombuffer(payload, np.uint8).reshape(header.height, header.width, -1)
+        shape = (header.height, header.width, 4 if header.alpha else 3)
+        if header.lossless:
+            array = lossless.unpack(payload, shape)
+        else:
+            array = np.frombuffer(payload, np.uint8).reshape(shape)
         left, top, right, bottom = (options.region or Region(0, 0, header.width, header.height)).edges
         if right > header.width or bottom > header.height:
             raise ParameterError(f"region to {right},{bottom} of {header.width}x{header.height}")
@@ -111,12 +116,16 @@ class FakeCheckpoints:
     def available(self, model_dir: Path) -> tuple[str, ...]:
         return () if model_dir.name == "empty" else ("default", "other")
 
+    def model_id(self, name: str, *, model_dir: Path) -> str:
+        assert name in self.available(model_dir)
+        return "11111111" if name == "default" else "22222222"
+
     def load_codec(self, name: str, *, model_dir: Path, device: str, limits: Limits | None) -> PictureCodec:
         assert limits is not None
         self.loaded.append((name, model_dir, device))
         if self.error is not None:
             raise self.error
-        return FakeCodec("11111111" if name == "default" else "22222222")
+        return FakeCodec(self.model_id(name, model_dir=model_dir))
 
 
 class Streams:

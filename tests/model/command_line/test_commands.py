@@ -33,6 +33,29 @@ def test_a_picture_survives_compress_and_decompress(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.cwic", "b.png", "in.png"]
 
 
+@pytest.mark.parametrize(
+    "words", [["IN", "--quality", "5", "--", "OUT"], ["--quality", "5", "--", "IN", "OUT"]]
+)
+def test_behind_two_dashes_all_are_paths(
+    words: list[str], source: Path, tmp_path: Path, fake: FakeCheckpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    places = {"IN": source.name, "OUT": "--lossless"}
+    assert cli.main(["compress", *(places.get(word, word) for word in words)], checkpoints=fake) == 0
+    assert file_format.inspect((tmp_path / "--lossless").read_bytes()).quality == pytest.approx(5, abs=0.1)
+    assert cli.main(["inspect", source.name, "--json", "--", "--lossless"], checkpoints=fake) == 1
+
+
+def test_an_option_that_is_not_there_is_refused_with_the_help_of_its_command(
+    source: Path, fake: FakeCheckpoints, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (["--speed", "--", "out"], ["out", "--speed"], ["out", "--speed", "--", "--tune"]):
+        assert cli.main(["compress", str(source), "--quality", "5", *words], checkpoints=fake) == 2
+        assert capsys.readouterr().err == (
+            f"cwic: unrecognized arguments: {' '.join(words)} (see `cwic compress --help`)\n"
+        )
+
+
 def test_a_dash_is_a_standard_stream(
     source: Path, fake: FakeCheckpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,9 +273,9 @@ def test_a_file_is_decoded_by_the_checkpoint_that_made_it(
     tmp_path: Path, fake: FakeCheckpoints, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for model_id, loaded in (
-        ("22222222", ["default", "other"]),
+        ("22222222", ["other"]),
         ("11111111", ["default"]),
-        ("", ["default"]),
+        ("", []),
     ):
         (tmp_path / "a.cwic").write_bytes(packed(PICTURE, model_id=model_id))
         fake.loaded.clear()
@@ -260,7 +283,14 @@ def test_a_file_is_decoded_by_the_checkpoint_that_made_it(
             cli.main(["decompress", str(tmp_path / "a.cwic"), str(tmp_path / "a.png")], checkpoints=fake) == 0
         )
         assert [name for name, *_ in fake.loaded] == loaded
+    without = ["--model-dir", str(tmp_path / "empty")]
+    back = ["decompress", str(tmp_path / "a.cwic"), str(tmp_path / "a.png"), *without]
+    assert cli.main([*back, "--region", "1,2,3,4"], checkpoints=fake) == 0  # lossless: it needs none
+    array = read_image((tmp_path / "a.png").read_bytes(), limits=Limits()).array
+    np.testing.assert_array_equal(array, PICTURE[2:6, 1:4])
     (tmp_path / "a.cwic").write_bytes(packed(PICTURE, model_id="33333333"))
+    assert cli.main(back, checkpoints=fake) == 3
+    capsys.readouterr()
     assert cli.main(["decompress", str(tmp_path / "a.cwic"), str(tmp_path / "a.png")], checkpoints=fake) == 1
     assert "33333333" in capsys.readouterr().err
 

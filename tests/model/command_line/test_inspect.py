@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from model import cli
+from model.container import lossless
 from model.images.files import read_image
 from model.images.writing import write_image
 from model.types import Limits
@@ -26,8 +27,9 @@ def test_inspect_tells_the_header_without_a_checkpoint(
     facts = json.loads(capsysbinary.readouterr().out)
     assert (facts["width"], facts["height"], facts["size"], facts["quality"]) == (8, 6, size, None)
     assert (facts["profile"], facts["tune"], facts["grey"]) == ("lossless", None, False)
-    assert (facts["tile"], facts["tiles"], facts["plane"], facts["truncated"]) == (1024, 1, False, False)
-    assert facts["sections"] == [{"name": "samples", "length": PICTURE.size, "bpp": 24}]
+    assert (facts["tile"], facts["tiles"], facts["plane"], facts["truncated"]) == (4096, 1, False, False)
+    length = len(lossless.pack(PICTURE))
+    assert facts["sections"] == [{"name": "samples", "length": length, "bpp": 8 * length / 48}]
 
 
 def test_inspect_tells_the_mean_importance_where_it_is_asked_for(
@@ -45,7 +47,7 @@ def test_inspect_tells_the_mean_importance_where_it_is_asked_for(
         assert json.loads(capsys.readouterr().out)["mean_importance"] == mean
         assert cli.main(arguments, checkpoints=fake) == 0
         assert f"mean_importance {'-' if mean is None else mean}\n" in capsys.readouterr().out
-    assert [name for name, *_ in fake.loaded] == ["default", "other"] * 4
+    assert [name for name, *_ in fake.loaded] == ["other"] * 4
     assert {folder for _, folder, _ in fake.loaded} == {tmp_path}
 
 
@@ -69,7 +71,7 @@ def test_inspect_tells_of_several_files_and_of_those_that_fail(
     assert [(each["file"], each["mean_importance"]) for each in facts] == [
         (name, round(50 / 255, 4)) for name in names[::3]
     ]
-    assert [name for name, *_ in fake.loaded] == ["default", "other"]  # once each, for all files
+    assert [name for name, *_ in fake.loaded] == ["other"]  # once, for all files
 
 
 def test_the_map_of_a_file_that_was_cut_needs_permission(

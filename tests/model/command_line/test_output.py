@@ -122,6 +122,29 @@ def test_a_failed_write_leaves_the_old_file(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.png", "old"]
 
 
+def test_a_temporary_file_of_another_is_left_alone(
+    source: Path, tmp_path: Path, fake: FakeCheckpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+
+    def token(size: int) -> str:
+        names.append("00" * size)
+        return names[-1]
+
+    monkeypatch.setattr("secrets.token_hex", token)
+    arguments = ["compress", str(source), str(tmp_path / "out")]
+    assert cli.main(arguments, checkpoints=fake) == 0
+    other = tmp_path / f".out.{names[0]}.part"
+    for name in (other.name, f".out.{os.getpid()}.part"):
+        (tmp_path / name).write_bytes(b"of another")
+    before = (tmp_path / "out").read_bytes()
+    assert cli.main([*arguments, "--lossless"], checkpoints=fake) == 1
+    assert (other.read_bytes(), (tmp_path / "out").read_bytes()) == (b"of another", before)
+    other.unlink()
+    assert cli.main([*arguments, "--lossless"], checkpoints=fake) == 0
+    assert (tmp_path / f".out.{os.getpid()}.part").read_bytes() == b"of another"
+
+
 @pytest.mark.parametrize("letter", ["x", "\N{CJK UNIFIED IDEOGRAPH-4E00}"])
 def test_a_name_may_be_as_long_as_the_system_permits(
     source: Path, tmp_path: Path, fake: FakeCheckpoints, letter: str
@@ -135,12 +158,13 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-W", "error", "-m", "model.cli", *arguments]
 
 
-def test_a_closed_pipe_ends_quietly(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_closed_pipe_ends_quietly(tmp_path: Path, count: int) -> None:
     (tmp_path / "a.cwic").write_bytes(packed(PICTURE))
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(  # noqa: S603 - our own command line
-        command("inspect", str(tmp_path / "a.cwic")),
+        command("inspect", *[str(tmp_path / "a.cwic")] * count),
         cwd=ROOT,
         stdout=writer,
         stderr=subprocess.PIPE,
