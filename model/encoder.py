@@ -161,7 +161,7 @@ class TileEncoder:
                 grey=self._grey,
             )
             check()
-            return self.model.refinement.improved(latents, view, pace=pace)
+            return self.model.refinement.improved(latents, view, pace=pace, check=check)
 
     def tile_of(self, index: int, latents: Latents) -> tuple[Tensor, Tensor]:
         """A tile's values and levels, as of `analyse`, of latents as of `refine`."""
@@ -169,6 +169,12 @@ class TileEncoder:
         window = tile.grown(_SEEN_BEYOND, within=self.grid.bounds)
         y, levels = latents.part(tile, window, stride=self.model.config.map_stride)
         return y, levels.round().long()
+
+    def is_kept(self, index: int) -> bool:
+        """Whether a tile is one of those that the cache has room for."""
+        return self.cache is not None and self.cache.has_room(
+            self.grid, index, margin=self.model.transforms.analysis_margin
+        )
 
     def conditions(self, box: Box) -> Conditions:
         """Of a box of pixels."""
@@ -193,7 +199,7 @@ class TileEncoder:
         if narrow:
             x = functional.pad(x, (0, narrow * self.model.config.map_stride, 0, 0), mode="replicate")
         features = self.model.transforms.features(x)
-        if cache is not None and tile is not None and cache.has_room(self.grid, tile):
+        if cache is not None and tile is not None and self.is_kept(tile):
             cache.features[tile] = features
         return features
 
@@ -281,7 +287,7 @@ class EncodeTile(Step[TileEncoder]):
             parts = (torch.split(part, 1) for part in (torch.cat(levels), conditions.quality, codes))
             for each, *tile in zip(steps, *parts, strict=True):
                 cache = each.owner.cache
-                if cache is not None and cache.has_room(each.owner.grid, each.index):
+                if cache is not None and each.owner.is_kept(each.index):
                     cache.tiles[each.index] = Tile(*tile)
             return payloads
 

@@ -30,6 +30,6 @@ class TileCache:
     features: dict[int, tuple[Tensor, ...]]
     tiles: dict[int, Tile] = field(default_factory=dict)
 
-    def has_room(self, grid: TileGrid, index: int) -> bool:
-        """Whether a tile is one of those that are kept."""
-        return index == 0 or (index + 1) * grid.tile**2 <= _KEPT
+    def has_room(self, grid: TileGrid, index: int, *, margin: int) -> bool:
+        """Whether a tile is one of those that are kept; features are of so many pixels around it too."""
+        return index == 0 or (index + 1) * (grid.tile + 2 * margin) ** 2 <= _KEPT

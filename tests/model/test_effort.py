@@ -12,7 +12,7 @@ from model.config import CwicConfig
 from model.encoder import EncodeTile, RefineTile, TileEncoder, is_grey
 from model.errors import ParameterError
 from model.options import MAX_EFFORT, REFINEMENTS, EncodeOptions
-from model.profiles.cwic.transforms import lambda_at
+from model.profiles.cwic.transforms import CwicTransforms, lambda_at
 from model.rate_control import with_plane
 from model.steps import run
 from model.types import Pixels, Roi
@@ -92,6 +92,20 @@ def test_rounds_end_between_two_steps(tiny_codec: Codec) -> None:
     with pytest.raises(GivenUpError):
         tiny_codec.encode(picture(64, 64), replace(ASKED, effort=3), check=check)
     assert calls == 5
+
+
+def test_a_round_can_be_given_up_between_its_networks(tiny_codec: Codec) -> None:
+    seen: list[str] = []
+    tiles = TileEncoder(tiny_codec._model, picture(64, 64), replace(ASKED, effort=2))
+    transforms = tiny_codec._model.transforms
+    assert isinstance(transforms, CwicTransforms)
+    hook = transforms.synthesis.register_forward_hook(lambda *_: seen.append("synthesis"))
+    try:
+        RefineTile.run([RefineTile(tiles, 0, None, 1)], lambda: seen.append("check"))
+    finally:
+        hook.remove()
+    assert seen[-3:] == ["check", "synthesis", "check"]
+    assert seen.count("check") == 4  # before the analysis and before the context models too
 
 
 def test_every_round_is_a_step_that_others_can_come_before(tiny_codec: Codec) -> None:

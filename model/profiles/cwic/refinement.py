@@ -25,6 +25,7 @@ from model.profiles.base import level_plane
 from model.profiles.cwic.network import CwicNetwork, as_chosen
 from model.profiles.cwic.transforms import at_codes, distortion_weight, error_weight, lambda_at
 from model.tiling import Box
+from model.types import Check, unchecked
 
 # Chosen on held-out pictures by the bits at equal squared error (training/results/ablations.md).
 REFINED_RDO = 0.75  # of `CwicConfig.rdo`: what the means of others cost is in the gradient already
@@ -77,13 +78,14 @@ class Refinement:
         """Take a network, in float32 but for the branches of its transforms, that has no gradients of its own."""
         self._network = network
 
-    def improved(self, latents: Latents, view: View, *, pace: float) -> Latents:
+    def improved(self, latents: Latents, view: View, *, pace: float, check: Check = unchecked) -> Latents:
         """The latents after one round, in which those of the tile move; what lies around stays.
 
         Args:
             latents: of the window.
             view: what they stand for.
             pace: of the first round's step: from 1 down towards 0.
+            check: called between the context models, the synthesis and the gradient.
         """
         network, stride = self._network, self._network.config.map_stride
         tune = int(view.conditions[0, 1, 0, 0])
@@ -91,7 +93,8 @@ class Refinement:
         y, levels = own.y.clone().requires_grad_(), own.levels.round().requires_grad_()
         with torch.enable_grad(), torch.autocast(y.device.type, enabled=False):
             mask = network.mask(at_codes(levels))
-            codes, cost = self._cost(y, levels, mask, latents, view, tune=tune)
+            codes, cost = self._cost(y, levels, mask, latents, view, tune=tune, check=check)
+            check()
             to_y, to_levels = torch.autograd.grad(cost, [y, levels])
         with torch.no_grad():
             curvature = 2 * error_weight(network.transforms.log_gain[tune])[:, None, None]
@@ -102,7 +105,15 @@ class Refinement:
             return _with_tile(latents, Latents(moved, levels), view, stride=stride)
 
     def _cost(
-        self, y: Tensor, levels: Tensor, mask: Tensor, latents: Latents, view: View, *, tune: int
+        self,
+        y: Tensor,
+        levels: Tensor,
+        mask: Tensor,
+        latents: Latents,
+        view: View,
+        *,
+        tune: int,
+        check: Check,
     ) -> tuple[Tensor, Tensor]:
         """Codes of the tile, [1, channels, h, w], and bits: its own, and what the window's errors are worth."""
         network = self._network
@@ -113,6 +124,7 @@ class Refinement:
         weight = REFINED_RDO * distortion_weight(config, transforms.log_gain[tune])[None]
         codes, bits = network.code(y, mask, context, weight, [as_chosen] * len(config.groups))
         bits = bits + map_bits(network.context.map, levels, conditions, config)
+        check()
         around = latents.levels.round()
         shown = Latents(latents.y * network.mask(at_codes(around)), around)
         shown = _with_tile(shown, Latents(codes, levels), view, stride=stride)
