@@ -171,7 +171,7 @@ class TileEncoder:
         return y, levels.round().long()
 
     def is_kept(self, index: int) -> bool:
-        """Whether a tile is one of those that the cache has room for."""
+        """Whether a tile is one of those that the cache, if there is one, has room for."""
         return self.cache is not None and self.cache.has_room(
             self.grid, index, margin=self.model.transforms.analysis_margin
         )

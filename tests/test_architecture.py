@@ -24,7 +24,9 @@ ORDER = {
     ),
     "model.command_line": ("files", "encoding", "codecs", "outcomes", "inspection", "batch"),
     "model.container": ("lossless", "reader", "header", "directory", "format"),
-    "model.images": ("tiff", "exif", "boxes", "colour", "files", "masks", "metadata", "writing", "maps", "distortion"),
+    "model.images": (
+        "tiff", "exif", "boxes", "colour", "files", "masks", "metadata", "writing", "maps", "distortion",
+    ),  # fmt: skip
     "model.entropy": ("tables", "range_coder", "symbols", "fit"),
     "model.context": (
         "haar", "passes", "network", "rates", "integer", "conditions", "offsets", "quantise", "walk", "coder",

@@ -25,6 +25,7 @@ from model.images.writing import write_image
 from model.options import TARGETS, EncodeOptions, Target
 from model.quality_search import Goal, Search, usual_curve
 from model.steps import Step, Work, run
+from model.tile_cache import TileCache
 from model.types import Metadata, Pixels
 from tests.conftest import picture
 from tests.photo import photo_jpeg, pixels_of
@@ -376,6 +377,14 @@ def test_of_a_large_picture_only_the_first_tiles_are_kept(
     whole = Counted(tiny_codec.encoding(array, asked), pixels=array.shape[0] * array.shape[1])
     window = 256 + 2 * tiny_codec._model.transforms.analysis_margin  # of which features are kept
     monkeypatch.setattr("model.tile_cache._KEPT", 2 * window**2)
+    caches: list[TileCache] = []
+
+    def cache(features: dict[int, tuple[Tensor, ...]]) -> TileCache:
+        caches.append(TileCache(features))
+        return caches[-1]
+
+    monkeypatch.setattr("model.targets.TileCache", cache)
     part = Counted(tiny_codec.encoding(array, asked), pixels=array.shape[0] * array.shape[1])
     assert (whole.decoded, part.file) == (0, whole.file)
     assert 0 < part.decoded < part.synthesised
+    assert {index for each in caches for index in (*each.features, *each.tiles)} == {0, 1}
