@@ -26,7 +26,7 @@ ORDER = {
     "model.container": ("lossless", "reader", "header", "directory", "format"),
     "model.images": (
         "tiff", "exif", "boxes", "colour", "files", "masks", "metadata", "writing", "maps", "distortion",
-    ),  # fmt: skip
+    ),
     "model.entropy": ("tables", "range_coder", "symbols", "fit"),
     "model.context": (
         "haar", "passes", "network", "rates", "integer", "conditions", "offsets", "quantise", "walk", "coder",
