@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from model.errors import BrokenImageError, ImageError, LimitError, ParameterError, UnsupportedImageError
 from model.images.files import Picture, read_image
@@ -96,31 +95,6 @@ def test_a_damaged_exif_block_costs_only_the_orientation() -> None:
     array, notes = read(saved(smooth(), "PNG", exif=b"Exif\0\0II*\0" + b"\xff" * 30))
     np.testing.assert_array_equal(array, smooth())
     assert notes in ((), ("exif-ignored",))
-
-
-def endless_orientation(count: int) -> bytes:
-    """EXIF whose orientation is so many fractions."""
-    at = 8 + 2 + 12 + 4
-    directory = struct.pack("<IHHHIII", 8, 1, ORIENTATION, 5, count, at, 0)
-    return b"Exif\0\0II*\0" + directory + struct.pack("<II", 6, 1) * count
-
-
-@pytest.mark.parametrize("format", ["PNG", "WEBP", "PNG text"])
-@pytest.mark.parametrize("count", [20_000, 200_000])
-def test_endless_fractions_cost_only_the_orientation(format: str, count: int) -> None:
-    exif = endless_orientation(count)
-    if format == "PNG text":
-        text = PngInfo()
-        words = f"\nexif\n{len(exif)}\n{exif.hex()}"[: 2**20 - 1]  # Pillow reads no longer text
-        text.add_text("Raw profile type exif", words, zip=True)
-        data = saved(smooth(), "PNG", pnginfo=text)
-    else:
-        data = saved(smooth(), format, exif=exif)
-    with counted_calls() as calls:
-        array, notes = read(data)
-    np.testing.assert_array_equal(array, smooth())
-    assert notes == ("exif-ignored",)
-    assert calls.count < 10_000
 
 
 @pytest.mark.parametrize("format", sorted(FORMATS))
