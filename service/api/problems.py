@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from model import errors
-from service.api.query import refusal
+from service.api.query import MOST_ERRORS, refusal
 from service.jobs import errors as job_errors
 
 MEDIA_TYPE = "application/problem+json"
@@ -265,7 +265,7 @@ def install(app: FastAPI, *, on_rejection: Callable[[str], None]) -> None:
         assert isinstance(error, RequestValidationError)
         fields = [
             FieldProblem(name=".".join(str(part) for part in each["loc"][1:]), reason=each["msg"])
-            for each in error.errors()
+            for each in error.errors()[:MOST_ERRORS]
         ]
         return _response(
             request.url.path,

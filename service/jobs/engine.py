@@ -87,6 +87,7 @@ class Engine(Observer):
             queue_depth=lambda: self.admission.depth,
             queue_size=self.admission.max_requests,
             queue_pixels=lambda: self.admission.pixels,
+            queue_max_pixels=self.admission.max_pixels,
             oldest_wait=lambda: self.admission.oldest_wait,
             oldest_work=lambda: self.admission.oldest_work,
             heartbeat_age=lambda: self.heartbeat_age,
