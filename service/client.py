@@ -5,7 +5,8 @@
         picture = client.decompress(file.data, format="png")
 
 Needs httpx and tenacity, and nothing else of cwic. Parameters are those of the HTTP API, by its names; one that the
-server does not know is refused by it. What is wrong is raised as one of the errors of `service.client_types`.
+server does not know is refused by it. What is wrong is raised as one of the errors of `service.client_types`; what no
+request can carry, such as an `api_key` or a `request_id` that is not of visible ASCII characters, as ValueError.
 
 Where the server is busy or cannot be reached, a request is sent again, after as long as `Retry-After` says: every
 request can be repeated, as the same bytes give the same answer and nothing is kept.
@@ -13,6 +14,7 @@ request can be repeated, as the same bytes give the same answer and nothing is k
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import wraps
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar
 from urllib.parse import quote
@@ -37,9 +39,12 @@ from service.client_types import (
     ServerError,
     TooLargeError,
     UnauthorizedError,
+    UnexpectedAnswerError,
     UnreachableError,
     UnreadableError,
-    error_of,
+    answer_of,
+    check_visible,
+    exchange,
 )
 
 __all__ = [
@@ -61,6 +66,7 @@ __all__ = [
     "ServerError",
     "TooLargeError",
     "UnauthorizedError",
+    "UnexpectedAnswerError",
     "UnreachableError",
     "UnreadableError",
 ]
@@ -88,6 +94,9 @@ class _Call(Generic[T]):
     files: Mapping[str, bytes] | None = None
     request_id: str | None = None
 
+    def __post_init__(self) -> None:
+        check_visible("request_id", self.request_id)
+
     def arguments(self, key: str | None) -> dict[str, Any]:
         """Of httpx's `request`."""
         headers = {"X-Request-ID": self.request_id, "Authorization": key and f"Bearer {key}"}
@@ -98,11 +107,10 @@ class _Call(Generic[T]):
             "headers": {name: value for name, value in headers.items() if value},
         }
 
-    def answer(self, response: httpx.Response) -> T:
-        """What is answered; raises ProblemError."""
-        if response.is_success:
-            return self.parse(response)
-        raise error_of(response)
+
+def _json(make: Callable[[Any], T]) -> Callable[[httpx.Response], T]:
+    """How to parse an answer whose JSON document something is made of."""
+    return lambda response: make(response.json())
 
 
 def _compress(
@@ -142,7 +150,7 @@ def _compress(
     return _Call(
         "POST",
         "/compress",
-        File.of,
+        File.cwic_of,
         params,
         content=picture if mask is None else None,
         files=None if mask is None else {"file": picture, "roi": mask},
@@ -166,12 +174,12 @@ def _decompress(
         "groups": groups,
         "allow_truncated": allow_truncated,
     }
-    return _Call("POST", "/decompress", File.of, params, content=file, request_id=request_id)
+    return _Call("POST", "/decompress", File.picture_of, params, content=file, request_id=request_id)
 
 
 def _truncate(file: bytes, max_bytes: int, *, request_id: str | None = None) -> _Call[File]:
     """A .cwic file cut to at most so many bytes, in less detail and still whole."""
-    return _Call("POST", "/truncate", File.of, {"bytes": max_bytes}, content=file, request_id=request_id)
+    return _Call("POST", "/truncate", File.cwic_of, {"bytes": max_bytes}, content=file, request_id=request_id)
 
 
 def _importance_map(
@@ -194,14 +202,15 @@ def _importance_map(
         "size": size,
         "allow_truncated": allow_truncated,
     }
-    return _Call("POST", "/importance-map", File.of, params, content=source, request_id=request_id)
+    return _Call("POST", "/importance-map", File.picture_of, params, content=source, request_id=request_id)
 
 
 def _inspect(
     file: bytes, *, importance: bool | None = None, request_id: str | None = None
 ) -> _Call[FileFacts]:
     """What a .cwic file says about itself, even one that was cut in transfer."""
-    return _Call("POST", "/inspect", _facts, {"importance": importance}, content=file, request_id=request_id)
+    params = {"importance": importance}
+    return _Call("POST", "/inspect", _json(FileFacts.of), params, content=file, request_id=request_id)
 
 
 def _compare(
@@ -214,33 +223,26 @@ def _compare(
 ) -> _Call[Comparison]:
     """What other formats need to be as good as the .cwic file of a picture file; takes as long as they do."""
     params = {"quality": quality, "tune": tune, "model": model}
-    return _Call("POST", "/compare", _comparison, params, content=picture, request_id=request_id)
+    return _Call("POST", "/compare", _json(Comparison.of), params, content=picture, request_id=request_id)
 
 
 def _models() -> _Call[tuple[Model, ...]]:
     """The models that the server has, the default one first."""
-    return _Call("GET", "/models", lambda answer: tuple(map(Model.of, answer.json()["models"])))
+    return _Call("GET", "/models", _json(lambda found: tuple(map(Model.of, found["models"]))))
 
 
 def _progress(request_id: str) -> _Call[Progress]:
     """How far a request is that was sent with this id and is not answered yet; RequestError where there is none."""
-    return _Call("GET", f"/progress/{quote(request_id, safe='')}", lambda answer: Progress.of(answer.json()))
+    return _Call("GET", f"/progress/{quote(request_id, safe='')}", _json(Progress.of))
 
 
 def _numbers(values: Sequence[float]) -> str:
-    return ",".join(f"{each:g}" if isinstance(each, float) else str(each) for each in values)
+    """With all digits and without exponents, which the server does not read in coordinates."""
+    return ",".join(f"{Decimal(str(each)):f}".removesuffix(".0") for each in values)
 
 
 def _words(value: object) -> object:
     return str(value).lower() if isinstance(value, bool) else value
-
-
-def _facts(response: httpx.Response) -> FileFacts:
-    return FileFacts.of(response.json())
-
-
-def _comparison(response: httpx.Response) -> Comparison:
-    return Comparison.of(response.json())
 
 
 def _sync(make: Callable[P, _Call[T]]) -> Callable[Concatenate["Client", P], T]:
@@ -309,7 +311,11 @@ class Client:
             attempts: how often a request is sent at most, 1 and above.
             patience: seconds after which a request is not sent again; a longer `Retry-After` is not waited for.
             transport: httpx's, for proxies or certificates of one's own.
+
+        Raises:
+            ValueError: `api_key` has characters that no header can carry.
         """
+        check_visible("api_key", api_key)
         self._http = httpx.Client(base_url=url, timeout=timeout, transport=transport)
         self._api_key = api_key
         self._policy = _policy(attempts, patience)
@@ -338,11 +344,9 @@ class Client:
         return found
 
     def _send(self, call: _Call[T]) -> T:
-        try:
+        with exchange(self._http.base_url):
             response = self._http.request(call.method, call.path, **call.arguments(self._api_key))
-        except httpx.TransportError as exc:
-            raise UnreachableError(f"{self._http.base_url}: {str(exc) or type(exc).__name__}") from exc
-        return call.answer(response)
+        return answer_of(response, call.parse)
 
 
 class AsyncClient:
@@ -359,6 +363,7 @@ class AsyncClient:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         """See `Client`."""
+        check_visible("api_key", api_key)
         self._http = httpx.AsyncClient(base_url=url, timeout=timeout, transport=transport)
         self._api_key = api_key
         self._policy = _policy(attempts, patience)
@@ -387,8 +392,6 @@ class AsyncClient:
         return found
 
     async def _send(self, call: _Call[T]) -> T:
-        try:
+        with exchange(self._http.base_url):
             response = await self._http.request(call.method, call.path, **call.arguments(self._api_key))
-        except httpx.TransportError as exc:
-            raise UnreachableError(f"{self._http.base_url}: {str(exc) or type(exc).__name__}") from exc
-        return call.answer(response)
+        return answer_of(response, call.parse)

@@ -2,6 +2,7 @@
 
 CwicClientError
 ├── UnreachableError            no answer: the connection failed, or took too long
+├── UnexpectedAnswerError       a success that is not what the service answers, as from a proxy in its place
 └── ProblemError                an answer that is no success; carries the problem document's members
     ├── RequestError            the request is at fault (4xx)
     │   ├── UnauthorizedError       a key is missing or wrong
@@ -14,12 +15,17 @@ CwicClientError
 """
 
 import email.utils
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Literal, NamedTuple, Self
+from fnmatch import fnmatchcase
+from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 import httpx
+
+T = TypeVar("T")
 
 
 class Region(NamedTuple):
@@ -73,13 +79,25 @@ class File:
     notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, response: httpx.Response) -> Self:
-        """The file in an answer."""
+    def cwic_of(cls, response: httpx.Response) -> Self:
+        """The .cwic file in an answer; raises ValueError where it is another kind of file."""
+        return cls._of(response, "image/x-cwic")
+
+    @classmethod
+    def picture_of(cls, response: httpx.Response) -> Self:
+        """The picture in an answer; raises ValueError where it is another kind of file."""
+        return cls._of(response, "image/*")
+
+    @classmethod
+    def _of(cls, response: httpx.Response, wanted: str) -> Self:
         headers = response.headers
+        media_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if not fnmatchcase(media_type, wanted):
+            raise ValueError(f"the answer is {media_type or 'of no media type'} and not {wanted}")
         quality = headers.get("X-CWIC-Quality")
         return cls(
             data=response.content,
-            media_type=headers.get("Content-Type", ""),
+            media_type=media_type,
             model_id=headers.get("X-CWIC-Model"),
             bpp=float(headers["X-CWIC-Bpp"]) if "X-CWIC-Bpp" in headers else None,
             quality=None if quality in (None, "lossless") else float(quality),
@@ -207,6 +225,10 @@ class UnreachableError(CwicClientError):
     """No answer came."""
 
 
+class UnexpectedAnswerError(CwicClientError):
+    """A success came that is not what the service answers, such as the login page of a proxy."""
+
+
 class ProblemError(CwicClientError):
     """An answer that is no success.
 
@@ -229,7 +251,7 @@ class ProblemError(CwicClientError):
         self.request_id = response.headers.get("X-Request-ID", "")
         self.limit: float | None = problem.get("limit")
         self.actual: float | None = problem.get("actual")
-        self.errors: Mapping[str, str] = {each["name"]: each["reason"] for each in problem.get("errors", ())}
+        self.errors: Mapping[str, str] = dict(_refused(problem.get("errors")))
         self.retry_after = _retry_after(response)
         super().__init__(f"{self.status} {problem.get('title', response.reason_phrase)}: {self.detail}")
 
@@ -300,6 +322,36 @@ def error_of(response: httpx.Response) -> ProblemError:
     return ServerError(response) if response.is_server_error else RequestError(response)
 
 
+@contextmanager
+def exchange(url: httpx.URL) -> Iterator[None]:
+    """Where requests are sent to that service; raises httpx's errors as those of the client."""
+    try:
+        yield
+    except httpx.InvalidURL as exc:
+        raise ValueError(f"the parameters do not fit into an address: {exc}") from exc
+    except httpx.DecodingError as exc:
+        raise UnexpectedAnswerError(f"{url}: {exc}") from exc
+    except httpx.RequestError as exc:
+        raise UnreachableError(f"{url}: {str(exc) or type(exc).__name__}") from exc
+
+
+def answer_of(response: httpx.Response, parse: Callable[[httpx.Response], T]) -> T:
+    """What `parse` makes of a success; raises ProblemError where it is none, and UnexpectedAnswerError."""
+    if not response.is_success:
+        raise error_of(response)
+    try:
+        return parse(response)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as exc:
+        reason = f"{type(exc).__name__}: {exc}"
+        raise UnexpectedAnswerError(f"{response.url}: not what the service answers: {reason}") from exc
+
+
+def check_visible(name: str, value: str | None) -> None:
+    """Raises ValueError where a header cannot carry it."""
+    if value and not re.fullmatch("[!-~]+", value):
+        raise ValueError(f"{name} has other characters than visible ASCII ones, which a header cannot carry")
+
+
 def kind_of(response: httpx.Response) -> str:
     """The last part of the problem's type; empty where there is none."""
     return (
@@ -313,9 +365,16 @@ def _document(response: httpx.Response) -> dict[str, Any]:
         return {}
     try:
         found = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _refused(errors: object) -> Iterator[tuple[str, str]]:
+    """Names of parameters and why they were refused; nothing of documents that say it in another way."""
+    for each in errors if isinstance(errors, list) else ():
+        if isinstance(each, dict) and {"name", "reason"} <= each.keys():
+            yield str(each["name"]), str(each["reason"])
 
 
 def _retry_after(response: httpx.Response) -> float | None:
@@ -325,6 +384,6 @@ def _retry_after(response: httpx.Response) -> float | None:
         return float(header)
     try:
         seconds: float = email.utils.parsedate_to_datetime(header).timestamp() - time.time()
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return max(0.0, seconds)

@@ -68,7 +68,12 @@ $("key-open").addEventListener("click", () => {
 });
 $("key-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  keepKey($("key").value.trim());
+  const entered = $("key").value.trim();
+  if (!/^[!-~]+$/.test(entered)) { // no header can carry it
+    refuseKey();
+    return;
+  }
+  keepKey(entered);
   closeKey();
   $("key-open").focus();
   say("");

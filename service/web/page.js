@@ -66,6 +66,11 @@ function missKey() {
   askForKey("You get one from those who run this server.");
 }
 
+function refuseKey() {
+  say("This key cannot be sent.");
+  askForKey("Keys are of unaccented letters, digits and signs, without spaces; quotes and dashes may have been changed where this one was copied from.");
+}
+
 function closeKey() {
   $("key-form").hidden = true;
   $("key-open").setAttribute("aria-expanded", "false");
@@ -148,7 +153,7 @@ function effort() { // as a parameter of the query, where it is another one than
 
 async function listModels(signal, tell) {
   if (models.length) return;
-  const answer = await (await ask("models", { signal, tell })).json();
+  const answer = await arrival((await ask("models", { signal, tell })).json());
   if (models.length) return; // asked twice, while the server was loading
   models = answer.models;
   $("model").replaceChildren(...models.map((each) => new Option(each.name)));
@@ -196,20 +201,20 @@ async function roundTrip(source, signal, tell, { permitted }) {
   if (!packed) {
     say("Compressing\u2026");
     const answer = await post(`compress${asked}`, source, { signal, tell });
-    file = await answer.blob();
+    file = await arrival(answer.blob());
     notes = answer.headers.get("X-CWIC-Notes") ?? "";
     encoding = took(answer);
   }
-  const facts = await (await post("inspect", file, { signal, tell })).json();
+  const facts = await arrival((await post("inspect", file, { signal, tell })).json());
   if (facts.truncated && !permitted) {
     throw new Problem({ title: "This file was cut in transfer", detail: "What has arrived may be enough for a coarser picture", offer: "Show what is there" });
   }
   say(packed ? "Decompressing\u2026" : `Compressed to ${bytes(file.size)}; decompressing\u2026`);
   const cut = facts.truncated ? "&allow_truncated=true" : "";
   const unpacked = await post(`decompress?format=png${cut}`, file, { signal, tell });
-  const decoded = await unpacked.blob(), decoding = took(unpacked);
+  const decoded = await arrival(unpacked.blob()), decoding = took(unpacked);
   const mapped = facts.profile !== "lossless"; // a picture kept as it was has no map
-  const map = mapped && !cut && await (await post("importance-map", file, { signal, tell })).blob();
+  const map = mapped && !cut && await arrival((await post("importance-map", file, { signal, tell })).blob());
   say("Measuring\u2026");
   const first = !packed && await createImageBitmap(source).then((bitmap) => { bitmap.close(); return true; }, () => false);
   const measured = first && facts.channels === 3;
@@ -266,7 +271,7 @@ function compare() {
   $("compared").hidden = true;
   run(async (signal, tell) => {
     say("Comparing\u2026 this takes longer than compressing.");
-    const facts = await (await post(`compare${query(...comparedAt())}`, source, { signal, tell })).json();
+    const facts = await arrival((await post(`compare${query(...comparedAt())}`, source, { signal, tell })).json());
     showComparison(facts, { tune, regions: regions.length > 0 });
     say("Compared.");
   }, { retry: compare });

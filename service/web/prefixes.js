@@ -62,7 +62,7 @@ function choosePrefix(index) {
       await pause(STILL, signal);
       say(`Decompressing ${bytes(chosen.size)}\u2026`);
       const prefix = file.slice(0, chosen.size);
-      chosen.decoded = await (await post("decompress?format=png&allow_truncated=true", prefix, { signal, tell })).blob();
+      chosen.decoded = await arrival((await post("decompress?format=png&allow_truncated=true", prefix, { signal, tell })).blob());
     }
     if (original && chosen.quality === undefined) {
       const quality = await psnr(original, chosen.decoded, signal).catch(() => null);

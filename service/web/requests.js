@@ -68,6 +68,16 @@ function watch(id, signal, tell) { // tells how far a request is until it is end
   return () => { open = false; };
 }
 
+/* What a fetch or the body of an answer resolves to; throws a Problem where it is lost or unreadable, or the signal's reason. */
+function arrival(pending) {
+  return pending.catch((error) => {
+    if (error.name === "AbortError") throw error;
+    throw new Problem(error instanceof SyntaxError
+      ? { title: "This is no answer of the server", detail: "Something on the way to it may have answered in its place; loading this page again may help." }
+      : { title: "The server does not answer", detail: "Is it running, and are you connected?" });
+  });
+}
+
 async function problemOf(answer) {
   const said = await answer.json().catch(() => null);
   return new Problem(said?.title ? said : { title: `Error ${answer.status}`, detail: answer.statusText }, answer.status);
@@ -80,9 +90,12 @@ function retryAfter(answer) { // in whole seconds; null where trying again is no
   return Number.isNaN(seconds) ? null : Math.max(1, Math.ceil(seconds));
 }
 
-async function untilReady(signal) {
-  do await pause(LOOK, signal);
-  while (await fetch("readyz", { signal }).then(async (answer) => !answer.ok && (await problemOf(answer)).type === NOT_READY));
+async function untilReady(signal) { // a server that is not reached may be starting once more
+  for (;;) {
+    await pause(LOOK, signal);
+    const answer = await fetch("readyz", { signal }).catch(() => null);
+    if (answer && (answer.ok || (await problemOf(answer)).type !== NOT_READY)) return;
+  }
 }
 
 /* The answer to a request, tried again where the server asks for that; throws a Problem, or the signal's reason.
@@ -95,9 +108,7 @@ async function ask(path, { signal, body, tell = () => {} } = {}) {
     const options = body === undefined ? { headers: headers() }
       : { method: "POST", body, headers: headers({ "Content-Type": "application/octet-stream", "X-Request-ID": id }) };
     const done = body === undefined ? () => {} : watch(id, signal, tell);
-    const answer = await fetch(path, { signal, ...options }).catch((error) => {
-      throw signal?.aborted ? error : new Problem({ title: "The server does not answer", detail: "Is it running, and are you connected?" });
-    }).finally(done);
+    const answer = await arrival(fetch(path, { signal, ...options })).finally(done);
     if (answer.ok) return answer;
     const wait = retryAfter(answer), problem = await problemOf(answer);
     if (problem.type === NOT_READY) {

@@ -41,6 +41,7 @@ from service.client_types import FileFacts, error_of
 from tests.effort import wait_until
 from tests.service.fakes import FakeCodec, WaitsFor, picture_array, pixels, png
 from tests.service.server import serving
+from tests.service.transport import CWIC, PNG, Server, answered, busy, ok
 
 KEY = "k" * 32
 
@@ -201,36 +202,8 @@ def test_what_a_newer_server_says_besides_is_left_out() -> None:
     assert client_types.Progress.of(progress) == client_types.Progress("waiting", 2, 1.5, 0.0)
 
 
-class Server(httpx.BaseTransport, httpx.AsyncBaseTransport):
-    """Answers each request with the next of some answers, or raises it; keeps the requests."""
-
-    def __init__(self, *answers: httpx.Response | Exception) -> None:
-        self.answers = list(answers)
-        self.requests: list[httpx.Request] = []
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        request.read()
-        self.requests.append(request)
-        answer = self.answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        await request.aread()
-        return self.handle_request(request)
-
-
-def busy(status: int = 429, **headers: str) -> httpx.Response:
-    return httpx.Response(status, headers={name.replace("_", "-"): value for name, value in headers.items()})
-
-
-def ok() -> httpx.Response:
-    return httpx.Response(200, content=b"file", headers={"Content-Type": "image/x-cwic"})
-
-
 def test_parameters_have_the_names_of_the_api() -> None:
-    server = Server(*(ok() for _ in range(5)))
+    server = Server(*map(ok, (CWIC, PNG, CWIC, PNG, CWIC)))
     with Client("http://server", api_key="key", transport=server) as client:
         client.compress(
             b"picture",
@@ -298,19 +271,6 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     monkeypatch.setattr(service.client, "_policy", lambda *args: policy(*args) | {"sleep": sleep})
     return found
-
-
-def answered(server: Server, *, asynchronously: bool, **options: float) -> bytes:
-    """The file that a client gets from the server."""
-
-    async def run() -> bytes:
-        async with AsyncClient("http://server", transport=server, **options) as client:  # type: ignore[arg-type]
-            return (await client.compress(b"picture")).data
-
-    if asynchronously:
-        return asyncio.run(run())
-    with Client("http://server", transport=server, **options) as client:  # type: ignore[arg-type]
-        return client.compress(b"picture").data
 
 
 @pytest.mark.parametrize("asynchronously", [False, True])

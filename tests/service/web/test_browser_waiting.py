@@ -12,7 +12,7 @@ from tests.effort import PATIENCE
 from tests.service.fakes import FakeCodec, picture_array, png
 from tests.service.web import chromium
 from tests.service.web.chromium import Answer, Seen
-from tests.service.web.page import BUSY, Held, Page
+from tests.service.web.page import BUSY, COMPARISON, Held, Page
 
 pytestmark = chromium.needed
 
@@ -28,6 +28,54 @@ def test_a_server_that_does_not_answer_is_told_and_asked_again(page: Page) -> No
     page["problem-again"].click()
     page.wait_for_result()
     assert not page["problem"].is_displayed()
+
+
+@pytest.mark.parametrize(
+    ("body", "failure", "title"),
+    [
+        ("blob", "Promise.reject(new TypeError('Failed to fetch'))", "The server does not answer."),
+        ("json", "Promise.reject(new TypeError('Failed to fetch'))", "The server does not answer."),
+        (
+            "json",
+            "new Response('<!doctype html>').text().then(JSON.parse)",
+            "This is no answer of the server.",
+        ),
+    ],
+)
+def test_an_answer_that_is_lost_or_unreadable_is_told(
+    page: Page, body: str, failure: str, title: str
+) -> None:
+    page.run(f"window.whole = Response.prototype.{body}; Response.prototype.{body} = () => {failure}")
+    page.choose()
+    page.wait_for(page["problem"].is_displayed)
+    assert page["problem-title"].text == title
+    page.run(f"Response.prototype.{body} = whole")
+    page["problem-again"].click()
+    page.wait_for_result()
+
+
+@pytest.mark.parametrize("path", ["compress", "inspect", "decompress", "importance-map", "compare"])
+def test_an_answer_of_every_endpoint_may_be_lost(page: Page, path: str) -> None:
+    page.script.answers["compare"] = lambda _: Answer(200, COMPARISON)
+    if path == "compare":
+        page.compress()
+    page.run(
+        """
+        for (const body of ["blob", "json"]) {
+          const whole = Response.prototype[body];
+          Response.prototype[body] = function () {
+            if (!this.url.includes(`/${path}`)) return whole.call(this);
+            return Promise.reject(new TypeError("Failed to fetch"));
+          };
+        }
+        """.replace("${path}", path)
+    )
+    if path == "compare":
+        page["compare"].click()
+    else:
+        page.choose()
+    page.wait_for(page["problem"].is_displayed)
+    assert page["problem-title"].text == "The server does not answer."
 
 
 def test_a_queued_request_tells_its_place_and_a_running_one_how_far_it_is(page: Page, held: Held) -> None:
@@ -134,6 +182,24 @@ def test_a_server_that_loads_its_model_is_waited_for(page: Page) -> None:
     page.wait_for_result()
 
 
+def test_a_server_that_is_lost_while_it_loads_is_waited_for(page: Page) -> None:
+    not_ready = Answer(503, {"type": "urn:cwic:problem:not-ready", "title": "Not ready"})
+    page.script.answers["compress"] = lambda _: None if page.script.of("readyz") else not_ready
+    page.run(
+        """
+        window.lost = 0;
+        const reach = fetch;
+        window.fetch = (path, options) => path === "readyz" && lost++ < 2
+          ? Promise.reject(new TypeError("Failed to fetch")) : reach(path, options);
+        """
+    )
+    page.hurry()
+    page.choose()
+    page.wait_for_result()
+    assert page.run("return lost") == 3
+    assert len(page.script.of("readyz")) == 1
+
+
 def test_another_picture_gives_up_the_one_before(page: Page, held: Held) -> None:
     page.run(
         """
@@ -171,7 +237,15 @@ def test_a_server_with_keys_is_given_one_of_this_tab(driver: Chrome, folder: Pat
         page.open()
         assert page["key-form"].is_displayed()
         assert driver.switch_to.active_element == page["key"]
-        page.press("a-wrong-key-of-mine", Keys.ENTER)
+        for changed in ("\u201ca-quoted-key\u201d", "a-key\u2013of-mine", "a key"):
+            script.seen.clear()
+            page["key"].send_keys(changed, Keys.ENTER)
+            assert page["key-said"].text.startswith("Keys are of unaccented letters, digits and signs")
+            assert page["said"].text == "This key cannot be sent."
+            assert driver.switch_to.active_element == page["key"]
+            assert script.seen == []
+            assert page.run("return sessionStorage.length") == 0
+        page["key"].send_keys("a-wrong-key-of-mine ", Keys.ENTER)
         page.wait_for(lambda: page["said"].text == "The server does not know this key.")
         page["key"].send_keys(KEY, Keys.ENTER)
         page.wait_for(lambda: not page["key-form"].is_displayed())
