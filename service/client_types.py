@@ -247,7 +247,7 @@ class InvalidParameterError(RequestError):
 
 
 class TooLargeError(RequestError):
-    """The picture or the request is larger than the server allows."""
+    """The picture, the request, or the work that it asks for is larger than the server allows."""
 
 
 class UnreadableError(RequestError):
@@ -271,6 +271,7 @@ _KINDS: Mapping[str, type[ProblemError]] = {
     "invalid-parameter": InvalidParameterError,
     "unreachable-target": InvalidParameterError,
     "limit": TooLargeError,
+    "too-much-work": TooLargeError,
     "body-too-large": TooLargeError,
     "empty-body": UnreadableError,
     "unsupported-image": UnreadableError,

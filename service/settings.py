@@ -116,8 +116,8 @@ class Settings(BaseSettings):
     queue_max_pixels: int = Field(
         default=200_000_000,
         ge=1,
-        description="Pixels of all pictures in work at once, for a target or effort as often as that is longer, "
-        "unless it is one picture; above: 429.",
+        description="Pixels of all pictures in work at once, with those of masks, unless it is one picture; "
+        "above: 429.",
     )
     workers: int = Field(
         default=0,

@@ -1,6 +1,5 @@
 """The endpoints that code pictures: compress, decompress, importance map, compare."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Annotated, TypeVar
@@ -89,8 +88,7 @@ def codec_routes(engine: Engine) -> APIRouter:
             engine, request, op=Compress.op, prepare=prepare, prepare_masked=prepare_masked
         )
         assert isinstance(operation, Compress)
-        pixels = math.prod(operation.size)
-        engine.metrics.compressed(received=len(operation.data), size=len(file), pixels=pixels)
+        engine.metrics.compressed(received=len(operation.data), size=len(file), pixels=operation.pixels)
         quality = "lossless" if info.profile == "lossless" else info.quality
         model_id = operation.codec.info.model_id
         return await answer(

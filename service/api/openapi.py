@@ -44,6 +44,7 @@ WORK = (
     problems.BODY_TOO_SLOW,
     problems.BODY_TOO_LARGE,
     problems.LIMIT,
+    problems.TOO_MUCH_WORK,
     problems.QUEUE_FULL,
     problems.BODY_MEMORY,
     problems.INTERNAL,

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from model import errors
-from service.api.query import refusal
+from service.api.query import MOST_ERRORS, refusal
 from service.jobs import errors as job_errors
 
 MEDIA_TYPE = "application/problem+json"
@@ -84,6 +84,7 @@ WRONG_HOST = Kind("wrong-host", 421, "No service of this name", rejection=True)
 INVALID_PARAMETER = Kind("invalid-parameter", 422, "Invalid parameter")
 UNREACHABLE = Kind("unreachable-target", 422, "No file of the picture reaches the target")
 LIMIT = Kind("limit", 422, "Picture too large", rejection=True)
+TOO_MUCH_WORK = Kind("too-much-work", 422, "Too much work for one request", rejection=True)
 BROKEN_IMAGE = Kind("broken-image", 422, "Damaged picture")
 DAMAGED_FILE = Kind("damaged-file", 422, "Damaged .cwic file")
 TRUNCATED_FILE = Kind("truncated-file", 422, ".cwic file cut in transfer")
@@ -138,6 +139,7 @@ JOB_KINDS: Mapping[type[job_errors.JobError], Kind] = MappingProxyType(
         job_errors.DeadError: NOT_ALIVE,
         job_errors.StalledError: NOT_ALIVE,
         job_errors.RefusedError: QUEUE_FULL,
+        job_errors.TooMuchWorkError: TOO_MUCH_WORK,
         job_errors.DeadlineError: TIMEOUT,
         job_errors.OutOfMemoryError: OUT_OF_MEMORY,
         job_errors.DrainedError: DRAINING,
@@ -199,6 +201,8 @@ def from_job_error(error: job_errors.JobError) -> ProblemError:
         return ProblemError(
             kind, str(error), limit=error.limit, headers={"Retry-After": str(error.retry_after)}
         )
+    if isinstance(error, job_errors.TooMuchWorkError):
+        return ProblemError(kind, str(error), limit=error.limit, actual=round(error.seconds, 1))
     if isinstance(error, job_errors.StalledError):
         return ProblemError(kind, str(error), limit=error.limit, actual=round(error.age, 1))
     wait = _WAITS.get(kind)
@@ -261,7 +265,7 @@ def install(app: FastAPI, *, on_rejection: Callable[[str], None]) -> None:
         assert isinstance(error, RequestValidationError)
         fields = [
             FieldProblem(name=".".join(str(part) for part in each["loc"][1:]), reason=each["msg"])
-            for each in error.errors()
+            for each in error.errors()[:MOST_ERRORS]
         ]
         return _response(
             request.url.path,

@@ -6,12 +6,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from service.jobs.errors import RefusedError
+from service.jobs.errors import RefusedError, TooMuchWorkError
 
 _SMOOTHING = 0.2  # weight of the newest job in the moving averages
 _FIRST_GUESS = 1.0  # seconds for a megapixel, before anything has been measured
 _CAUTION = 1.2  # of what is expected, which is a mean
 _OVERHEAD = 0.02  # megapixels that even the smallest picture counts as
+_DOUBT = 0.5  # of what is expected, where work is refused for ever: the machine may have been busy with other things
+_FORGETTING = (
+    0.9  # of what is expected that stays after such a refusal, since what is not done teaches nothing
+)
 
 
 @dataclass(eq=False)
@@ -20,7 +24,8 @@ class Ticket:
 
     Attributes:
         kind: of operation.
-        pixels: of the picture, as often as it is coded.
+        pixels: that are in memory for it.
+        work: as many pixels as would be as much work, coded once.
         admitted: when, of `time.monotonic`.
         deadline: when it must be done.
         seconds: how long its work is expected to take, of all workers that are at it together.
@@ -31,6 +36,7 @@ class Ticket:
 
     kind: str
     pixels: int
+    work: int
     admitted: float
     deadline: float
     seconds: float
@@ -43,9 +49,11 @@ class Ticket:
         """Smaller goes first: when it would be done if it were alone, or, if that is earlier, must be begun.
 
         A small picture overtakes a large one that came shortly before it, but nothing that comes later than a job's
-        own time overtakes that job, nor what leaves it too little before its deadline: nobody starves.
+        own time overtakes that job, nor what leaves it too little before its deadline: nobody starves. What cannot
+        meet its deadline anyhow has no claim to be begun early.
         """
-        return self.admitted + max(0.0, min(self.alone, self.deadline - self.admitted - self.alone))
+        spare = self.deadline - self.admitted - self.alone
+        return self.admitted + (spare if 0 <= spare < self.alone else self.alone)
 
     @property
     def left(self) -> float:
@@ -56,9 +64,10 @@ class Ticket:
 class Admission:
     """Counts the work that is in the service and turns away what is too much.
 
-    Three bounds, looked at in this order: requests, pixels, and time: what could not be done before its deadline,
-    by the speed measured so far, is refused when it comes instead of failing later. A job that is alone is always
-    taken on: its deadline ends it if it must.
+    Three bounds, looked at in this order: requests, pixels in memory, and time: what could not be done before its
+    deadline behind what goes before it, by the speed measured so far, or would make another job late, is refused when
+    it comes instead of failing later. A job that is alone is taken on if there is some hope for it: its deadline ends
+    it if it must.
     """
 
     def __init__(
@@ -84,7 +93,7 @@ class Admission:
 
     @property
     def pixels(self) -> int:
-        """Of these jobs' pictures, as often as they are coded."""
+        """In memory for these jobs."""
         return sum(ticket.pixels for ticket in tuple(self._tickets))
 
     @property
@@ -112,9 +121,9 @@ class Admission:
         own = ticket.alone * ticket.left / ticket.seconds if ticket.seconds else 0.0
         return waiting, sum(each.left for each in before) / self.workers + own
 
-    def expected(self, kind: str, pixels: int) -> float:
-        """How long a job is expected to take on one worker, in seconds."""
-        return self._pace.get(kind, _FIRST_GUESS) * (pixels / 1e6 + _OVERHEAD)
+    def expected(self, kind: str, work: int) -> float:
+        """How long a job of so much work is expected to take on one worker, in seconds."""
+        return self._pace.get(kind, _FIRST_GUESS) * (work / 1e6 + _OVERHEAD)
 
     def check_place(self) -> None:
         """Raise RefusedError where no place is free, before anything is known of the work."""
@@ -123,37 +132,60 @@ class Admission:
                 f"All {self.max_requests} places are taken (CWIC_QUEUE_SIZE)", limit=self.max_requests
             )
 
-    def admit(self, kind: str, *, pixels: int, tiles: int, deadline: float) -> Ticket:
-        """Take a job on; raises RefusedError.
+    def admit(self, kind: str, *, pixels: int, work: int, tiles: int, deadline: float) -> Ticket:
+        """Take a job on; raises RefusedError, TooMuchWorkError.
 
         Args:
-            kind: of operation; those of one kind take about equally long for a megapixel.
-            pixels: of its picture, as often as it is coded.
+            kind: of operation; those of one kind take about equally long for equal work.
+            pixels: that will be in memory for it.
+            work: as many pixels as would be as much work, coded once.
             tiles: how many workers can be at it at the same time.
             deadline: when it must be done, of `time.monotonic`.
         """
         with self._lock:
-            now = self._clock()
-            depth = len(self._tickets)
             self.check_place()
-            if depth and self.pixels + pixels > self.max_pixels:
+            if self._tickets and self.pixels + pixels > self.max_pixels:
                 raise self._refusal(
                     f"{self.pixels + pixels} pixels of pictures would be in work, at most {self.max_pixels} may be "
                     "(CWIC_QUEUE_MAX_PIXELS)",
                     limit=self.max_pixels,
                 )
-            seconds = self.expected(kind, pixels)
+            seconds = self.expected(kind, work)
             alone = seconds / min(self.workers, tiles)
-            late = now + _CAUTION * (self.backlog + alone) - deadline
-            if depth and late > 0:
-                raise self._refusal(
-                    f"It would take about {self.backlog + alone:.0f} s and so not be done within "
-                    "CWIC_REQUEST_TIMEOUT",
-                    wait=min(late, self.backlog),
-                )
-            ticket = Ticket(kind, pixels, now, deadline, seconds, alone)
+            ticket = Ticket(kind, pixels, work, self._clock(), deadline, seconds, alone)
+            self._check_hope(ticket)
+            self._check_time(ticket)
             self._tickets[ticket] = None
             return ticket
+
+    def _check_hope(self, ticket: Ticket) -> None:
+        """Raise TooMuchWorkError for what could not be done in time even if nothing else were done."""
+        allowed = ticket.deadline - ticket.admitted
+        if ticket.kind in self._pace and _DOUBT * ticket.alone > allowed:
+            self._pace[ticket.kind] *= _FORGETTING
+            raise TooMuchWorkError(ticket.alone, limit=allowed)
+
+    def _check_time(self, ticket: Ticket) -> None:
+        """Raise RefusedError where a job would come too late, or others that would not be late without it."""
+        if not self._tickets:
+            return
+        worst = before = 0.0  # by how much a job would be late; work before it, in seconds of one worker
+        added = 0.0  # by the new job to that of others
+        for each in sorted((*self._tickets, ticket), key=lambda each: each.priority):
+            own = each.alone * each.left / each.seconds if each.seconds else 0.0
+            late = ticket.admitted + _CAUTION * ((before + added) / self.workers + own) - each.deadline
+            if each is ticket:
+                worst, added = max(worst, late), ticket.left
+            else:
+                lost_anyhow = late - _CAUTION * added / self.workers > 0
+                worst = worst if lost_anyhow or not added else max(worst, late)
+                before += each.left
+        if worst > 0:
+            raise self._refusal(
+                f"It would take about {self.backlog + ticket.alone:.0f} s and so not be done, or others not, within "
+                "CWIC_REQUEST_TIMEOUT",
+                wait=min(worst, self.backlog),
+            )
 
     def release(self, ticket: Ticket, *, finished: bool) -> None:
         """Give a place back, once; `finished` work tells how fast the machine is."""
@@ -162,7 +194,7 @@ class Admission:
                 return
             del self._tickets[ticket]
             if finished:
-                pace = ticket.spent / (ticket.pixels / 1e6 + _OVERHEAD)
+                pace = ticket.spent / (ticket.work / 1e6 + _OVERHEAD)
                 before = self._pace.get(ticket.kind, pace)
                 self._pace[ticket.kind] = before + _SMOOTHING * (pace - before)
 

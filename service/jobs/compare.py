@@ -95,6 +95,11 @@ class Compare(OfPicture[Comparison]):
         """Of what is compared."""
         return min(super().pixels, MAX_PIXELS)
 
+    @property
+    def tiles(self) -> int:
+        """The other formats are tried one after the other."""
+        return 1
+
     def work(self, timing: Timing) -> Work[Comparison]:
         """See `Operation`."""
         with timing.measure("decode"):

@@ -14,6 +14,7 @@ from model.errors import CwicError
 from model.protocol import PictureCodec
 from service.jobs import models
 from service.jobs.admission import Admission, Ticket
+from service.jobs.compare import Compare
 from service.jobs.errors import (
     AbandonedError,
     DeadError,
@@ -86,6 +87,7 @@ class Engine(Observer):
             queue_depth=lambda: self.admission.depth,
             queue_size=self.admission.max_requests,
             queue_pixels=lambda: self.admission.pixels,
+            queue_max_pixels=self.admission.max_pixels,
             oldest_wait=lambda: self.admission.oldest_wait,
             oldest_work=lambda: self.admission.oldest_work,
             heartbeat_age=lambda: self.heartbeat_age,
@@ -205,7 +207,11 @@ class Engine(Observer):
         self.check_working()
         assert self._pipeline is not None
         ticket = self.admission.admit(
-            operation.kind, pixels=operation.work_pixels, tiles=operation.tiles, deadline=deadline
+            operation.kind,
+            pixels=operation.held_pixels,
+            work=operation.work_pixels,
+            tiles=operation.tiles,
+            deadline=deadline,
         )
         self._tickets[name] = ticket
         try:
@@ -287,7 +293,7 @@ class Engine(Observer):
 
         pipeline.start(on_death=on_death)
         self._pipeline, self._models = pipeline, loaded
-        self.metrics.models_loaded(infos, ops=OPS)
+        self.metrics.models_loaded(infos, ops=(*OPS, Compare.op))
         if infos[0].device.startswith("cuda"):
             self.metrics.watch_cuda(partial(cuda_memory, infos[0].device))
         served = ", ".join(f"{info.name} ({info.model_id}) on {info.device}" for info in infos)

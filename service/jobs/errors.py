@@ -5,6 +5,7 @@ JobError                    a job has no result
 ├── DeadError               a worker's thread has ended
 ├── StalledError            a worker shows no sign of life
 ├── RefusedError            no place, or what cannot be done in time
+├── TooMuchWorkError        more than could be done in time if nothing else were done
 ├── DeadlineError           its time is over
 ├── OutOfMemoryError        the device or the machine has no memory for it
 ├── DrainedError            the server is being stopped
@@ -59,6 +60,23 @@ class RefusedError(JobError):
     def __init__(self, message: str, *, retry_after: int, limit: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.limit = limit
+
+
+class TooMuchWorkError(JobError):
+    """More than could be done in time, however little else there were to do.
+
+    Attributes:
+        seconds: that it would take.
+        limit: that it may take.
+    """
+
+    def __init__(self, seconds: float, *, limit: float) -> None:
+        super().__init__(
+            f"It would take about {seconds:.0f} s, and {limit:.0f} are allowed (CWIC_REQUEST_TIMEOUT): send a "
+            "smaller picture, or ask for less effort, or for a quality instead of a target."
+        )
+        self.seconds = seconds
         self.limit = limit
 
 

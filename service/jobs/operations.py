@@ -53,9 +53,14 @@ class Operation(ABC, Generic[T]):
         """Of its picture."""
 
     @property
+    def held_pixels(self) -> int:
+        """That are in memory for it."""
+        return self.pixels
+
+    @property
     def work_pixels(self) -> int:
         """As many pixels as would be as much work, done once."""
-        return self.pixels
+        return self.held_pixels
 
     @property
     @abstractmethod
@@ -147,14 +152,14 @@ class Compress(OfPicture[Compressed]):
     mask: bytes | None = None
 
     @property
-    def pixels(self) -> int:
+    def held_pixels(self) -> int:
         """A mask is decoded too, and has as many."""
-        return super().pixels * (1 if self.mask is None else 2)
+        return self.pixels * (1 if self.mask is None else 2)
 
     @property
     def work_pixels(self) -> int:
         """A target takes several encodings, and effort as long as several."""
-        return round(self.pixels * self.options.work)
+        return round(self.held_pixels * self.options.work)
 
     @property
     def kind(self) -> str:

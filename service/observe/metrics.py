@@ -29,7 +29,7 @@ class Metrics:
         )
         self.duration = Histogram(
             "cwic_http_request_duration_seconds",
-            "From the request's first line to the response's last byte.",
+            "From the complete header until the answer is handed to the connection.",
             ("method", "route"),
             buckets=SECONDS,
             registry=registry,
@@ -126,6 +126,7 @@ class Metrics:
         queue_depth: Callable[[], float],
         queue_size: int,
         queue_pixels: Callable[[], float],
+        queue_max_pixels: int,
         oldest_wait: Callable[[], float],
         oldest_work: Callable[[], float],
         heartbeat_age: Callable[[], float],
@@ -136,8 +137,13 @@ class Metrics:
             ("cwic_queue_size", "Most requests in work at once.", lambda: queue_size),
             (
                 "cwic_queue_pixels",
-                "Pixels of the pictures of the requests in work, for a target as often as they are coded.",
+                "Pixels of the pictures of the requests in work, with those of masks.",
                 queue_pixels,
+            ),
+            (
+                "cwic_queue_max_pixels",
+                "Most of them at once, unless it is one picture.",
+                lambda: queue_max_pixels,
             ),
             ("cwic_oldest_wait_seconds", "Of the request that waits longest for a worker.", oldest_wait),
             (

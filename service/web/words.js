@@ -58,6 +58,8 @@ function explained(problem) {
   if (kind === "limit" && limit && actual) {
     reason = detail.includes("on a side") ? `A side has ${actual} pixels; this server takes up to ${limit}.`
       : `It has ${megapixels(actual)}; this server takes up to ${megapixels(limit)}.`;
+  } else if (kind === "too-much-work" && limit && actual) {
+    reason = `It would take about ${seconds(1e3 * actual)}; this server gives a picture ${seconds(1e3 * limit)}. A smaller picture takes less, and so does less effort, or a quality to aim for.`;
   } else if (kind === "body-too-large" && limit) {
     reason = `This server takes files of up to ${bytes(limit)}.`;
   } else if (kind === "unreachable-target" && problem.highest) {

@@ -47,6 +47,7 @@ def known() -> set[str]:
         queue_depth=lambda: 0,
         queue_size=1,
         queue_pixels=lambda: 0,
+        queue_max_pixels=1,
         oldest_wait=lambda: 0,
         oldest_work=lambda: 0,
         heartbeat_age=lambda: 0,

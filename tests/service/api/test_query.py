@@ -100,3 +100,20 @@ def test_lists_may_repeat_wherever_they_are_declared() -> None:
             assert client.get(f"{path}?names=a&names=b&size=1").json() == ["a", "b"]
             refused = client.get(f"{path}?names=a&names=b&size=1&size=2")
             assert [each["name"] for each in refused.json()["errors"]] == ["size"]
+
+
+def test_thousands_of_wrong_parameters_have_a_short_answer(client: httpx.Client) -> None:
+    query = "&".join(f"a{number}" for number in range(8000))
+    for method, path in (("GET", "/livez"), ("POST", "/compress")):
+        answer = client.request(method, f"{path}?{query}", content=png() if method == "POST" else None)
+        assert answer.status_code == 422
+        assert [each["name"] for each in answer.json()["errors"]] == [f"a{number}" for number in range(8)]
+        assert len(answer.content) < 8000
+
+
+def test_thousands_of_wrong_values_have_a_short_answer(client: httpx.Client) -> None:
+    query = "&".join("roi=1" for _ in range(8000))
+    answer = client.post(f"/compress?{query}", content=png())
+    assert answer.status_code == 422
+    assert len(answer.json()["errors"]) <= 8
+    assert len(answer.content) < 8000

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.jobs.admission import Admission, Ticket
-from service.jobs.errors import RefusedError
+from service.jobs.errors import RefusedError, TooMuchWorkError
 
 MEGAPIXEL = 1_000_000
 
@@ -31,9 +31,15 @@ def admission(clock: Clock, *, requests: int = 100, pixels: int = 10**9, workers
 
 
 def admit(
-    admission: Admission, *, pixels: int = MEGAPIXEL, within: float = 1e6, kind: str = "a", tiles: int = 1
+    admission: Admission,
+    *,
+    pixels: int = MEGAPIXEL,
+    times: int = 1,
+    within: float = 1e6,
+    kind: str = "a",
+    tiles: int = 1,
 ) -> Ticket:
-    return admission.admit(kind, pixels=pixels, tiles=tiles, deadline=100.0 + within)
+    return admission.admit(kind, pixels=pixels, work=pixels * times, tiles=tiles, deadline=100.0 + within)
 
 
 def taught(admission: Admission, seconds: float, *, kind: str = "a", pixels: int = 980_000) -> None:
@@ -67,14 +73,62 @@ def test_pixels_are_counted_exactly(clock: Clock) -> None:
     assert own.pixels == 10
 
 
-def test_one_alone_is_always_taken_on(clock: Clock) -> None:
+def test_one_alone_is_taken_on_if_there_is_hope_for_it(clock: Clock) -> None:
     own = admission(clock, pixels=10)
-    taught(own, 1000.0)
-    ticket = admit(own, pixels=50 * MEGAPIXEL, within=1)
-    with pytest.raises(RefusedError):
+    taught(own, 1.0)
+    ticket = admit(own, pixels=50 * MEGAPIXEL, within=26)
+    with pytest.raises(RefusedError, match="CWIC_QUEUE_MAX_PIXELS"):
         admit(own, pixels=1)
-    own.release(ticket, finished=True)
-    admit(own, pixels=11)
+    own.release(ticket, finished=False)
+    with pytest.raises(TooMuchWorkError) as refused:
+        admit(own, pixels=50 * MEGAPIXEL, within=24)
+    assert refused.value.seconds == pytest.approx(50.0, rel=0.01)
+    assert refused.value.limit == 24
+    assert own.depth == 0
+
+
+def test_what_has_not_been_measured_is_taken_on_and_an_estimate_is_forgotten(clock: Clock) -> None:
+    own = admission(clock)
+    own.release(admit(own, pixels=500 * MEGAPIXEL, within=1), finished=False)
+    taught(own, 10.0)  # while the machine did something else, perhaps
+    refusals = 0
+    while own.expected("a", 10 * MEGAPIXEL) > 40:
+        with pytest.raises(TooMuchWorkError):
+            admit(own, pixels=10 * MEGAPIXEL, within=20)
+        refusals += 1
+    assert refusals == 9
+    admit(own, pixels=10 * MEGAPIXEL, within=20)
+
+
+def test_work_counts_by_its_time_and_not_by_room(clock: Clock) -> None:
+    own = admission(clock, pixels=10 * MEGAPIXEL, workers=1)
+    taught(own, 1.0)
+    long = admit(own, pixels=4 * MEGAPIXEL, times=14, within=60)  # 56 s of 60
+    assert (long.pixels, long.work, own.pixels) == (4 * MEGAPIXEL, 56 * MEGAPIXEL, 4 * MEGAPIXEL)
+    with pytest.raises(RefusedError, match="CWIC_QUEUE_MAX_PIXELS"):
+        admit(own, pixels=7 * MEGAPIXEL)
+
+
+def test_what_is_late_anyhow_keeps_nobody_out_and_goes_last(clock: Clock) -> None:
+    own = admission(clock, workers=1)
+    taught(own, 1.0)
+    late = admit(own, pixels=2 * MEGAPIXEL, times=50, within=60)
+    small = [admit(own, within=60) for _ in range(20)]
+    assert all(each.priority < late.priority for each in small)
+    with pytest.raises(RefusedError):
+        admit(own, pixels=40 * MEGAPIXEL, within=60)
+
+
+def test_nothing_is_taken_on_that_would_make_others_late(clock: Clock) -> None:
+    own = admission(clock, workers=1)
+    taught(own, 1.0)
+    large = admit(own, pixels=40 * MEGAPIXEL, within=60)
+    small = [
+        admit(own, within=60) for _ in range(9)
+    ]  # of a second each: with a fifth of caution, 60 s are 50
+    assert all(each.priority < large.priority for each in small)
+    with pytest.raises(RefusedError, match="or others not"):
+        admit(own, within=60)
 
 
 def test_what_could_not_be_done_in_time_is_refused_when_it_comes(clock: Clock) -> None:
@@ -91,7 +145,7 @@ def test_what_could_not_be_done_in_time_is_refused_when_it_comes(clock: Clock) -
         admit(own, pixels=980_000, within=9)
     assert refused.value.retry_after == 8  # by then it would fit
     with pytest.raises(RefusedError) as refused:
-        admit(own, pixels=9_980_000, within=13)
+        admit(own, pixels=9_980_000, within=21)
     assert refused.value.retry_after == 10  # then nothing else is left, and one alone is taken on
 
 

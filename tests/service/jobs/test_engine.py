@@ -1,5 +1,6 @@
 """Overload, deadlines, clients that leave, a worker that hangs or dies: over a real server."""
 
+import math
 import socket
 import threading
 import time
@@ -14,9 +15,11 @@ from model.options import EFFORT_WORK, TARGET_WORK, EncodeOptions
 from model.protocol import DEFAULT_ENCODE_OPTIONS
 from model.steps import Work
 from model.types import Pixels
+from service.app import create_app
+from service.settings import Settings
 from tests.effort import PATIENCE, wait_until
 from tests.service.fakes import FakeCodec, png
-from tests.service.server import metric, serving
+from tests.service.server import metric, running, serving
 
 DEPTH = "cwic_queue_depth"
 SHORT = 2.0  # seconds until a deadline passes that is meant to: ample for a request to be taken in
@@ -106,23 +109,27 @@ def test_a_full_queue_answers_429_with_retry_after_and_recovers(hold: Hold) -> N
         assert client.post("/compress", content=png()).status_code == 200
 
 
-def test_a_target_takes_as_many_pixels_as_it_is_coded(hold: Hold) -> None:
-    with serving(FakeCodec(on_encode=hold)) as client, ThreadPoolExecutor(1) as pool:
-        future = pool.submit(client.post, "/compress", params={"target_bytes": 900}, content=png())
+@pytest.mark.parametrize(
+    ("params", "work"),
+    [({"target_bytes": 900}, TARGET_WORK["target_bytes"]), ({"effort": 3}, EFFORT_WORK[3])],
+)
+def test_targets_and_effort_count_as_the_time_that_they_take_and_the_picture_as_its_room(
+    hold: Hold, params: dict[str, int], work: int
+) -> None:
+    codec, hours = FakeCodec(on_encode=hold), 1e9
+    settings = {"workers": 1, "max_effort": 3, "request_timeout": hours, "stall_timeout": hours}
+    app = create_app(Settings.model_validate(settings), load=lambda _: [codec])
+    with running(app) as client, ThreadPoolExecutor(1) as pool:
+        wait_until(lambda: client.get("/readyz").is_success)
+        admission, kind = app.state.engine.admission, f"Compress {codec.info.name}"
+        ticket = admission.admit(kind, pixels=1, work=1_000_000, tiles=1, deadline=math.inf)
+        ticket.spent = 1e6  # so that what the test itself takes does not count
+        admission.release(ticket, finished=True)
+        future = pool.submit(client.post, "/compress", params=params, content=png())
         try:
             wait_until(lambda: hold.seen == 1)
-            assert metric(client, "cwic_queue_pixels") == TARGET_WORK["target_bytes"] * 24 * 16
-        finally:
-            hold.release.set()
-        assert future.result(PATIENCE).is_success
-
-
-def test_effort_takes_as_many_pixels_as_it_takes_longer(hold: Hold) -> None:
-    with serving(FakeCodec(on_encode=hold), max_effort=3) as client, ThreadPoolExecutor(1) as pool:
-        future = pool.submit(client.post, "/compress", params={"effort": 3}, content=png())
-        try:
-            wait_until(lambda: hold.seen == 1)
-            assert metric(client, "cwic_queue_pixels") == EFFORT_WORK[3] * 24 * 16
+            assert metric(client, "cwic_queue_pixels") == 24 * 16
+            assert admission.backlog == pytest.approx(admission.expected(kind, work * 24 * 16))
         finally:
             hold.release.set()
         assert future.result(PATIENCE).is_success

@@ -65,7 +65,9 @@ def learnt(codec: FakeCodec, *, seconds: float, **settings: float) -> Iterator[h
     with running(app) as client:
         wait_until(lambda: client.get("/readyz").is_success)
         admission = app.state.engine.admission
-        ticket = admission.admit(f"Compress {codec.info.name}", pixels=1_000_000, tiles=1, deadline=math.inf)
+        ticket = admission.admit(
+            f"Compress {codec.info.name}", pixels=1_000_000, work=1_000_000, tiles=1, deadline=math.inf
+        )
         ticket.spent = seconds
         admission.release(ticket, finished=True)
         yield client
@@ -164,17 +166,40 @@ def test_pixels_in_work_are_bounded_exactly() -> None:
         assert large.result(PATIENCE).is_success
 
 
-def test_what_cannot_be_done_in_time_is_refused_on_arrival_and_not_begun() -> None:
+def test_what_cannot_be_done_in_time_is_refused_on_arrival_and_what_goes_before_is_not() -> None:
+    """The large one takes 28000 s by what has been learnt, a small one 20000."""
     codec = InTiles()
-    with learnt(codec, seconds=1e6) as client, ThreadPoolExecutor(1) as pool:
+    with (
+        learnt(codec, seconds=1e6, request_timeout=60_000, stall_timeout=1e6) as client,
+        ThreadPoolExecutor(2) as pool,
+    ):
         large = pool.submit(compress, client, LARGE)
         assert codec.begun.wait(PATIENCE)
-        refused = compress(client, SMALL)
+        refused = compress(client, LARGE)
         assert refused.status_code == 429
         assert "CWIC_REQUEST_TIMEOUT" in refused.json()["detail"]
+        small = pool.submit(compress, client, SMALL)
+        wait_until(lambda: metric(client, "cwic_queue_depth") == 2)
         codec.go_on.release(TILES)
+        assert small.result(PATIENCE).is_success
         assert large.result(PATIENCE).is_success
-        assert "small" not in codec.order
+        assert codec.order.count("tile") == TILES
+
+
+def test_what_is_hopeless_is_refused_for_good_and_not_begun() -> None:
+    codec = InTiles()
+    with learnt(codec, seconds=1e6) as client:
+        refused = compress(client, LARGE)
+        assert refused.status_code == 422
+        problem = refused.json()
+        assert problem["type"] == "urn:cwic:problem:too-much-work"
+        assert (problem["limit"], problem["actual"]) == (
+            pytest.approx(60, abs=1),
+            pytest.approx(28_078, rel=0.01),
+        )
+        assert "Retry-After" not in refused.headers
+        assert metric(client, 'cwic_rejected_total{reason="too-much-work"}') == 1
+        assert codec.order == []
 
 
 @pytest.mark.parametrize("path", ["/compress", "/importance-map"])

@@ -65,6 +65,18 @@ def test_a_target_costs_as_many_pixels_as_it_is_coded_and_keeps_the_pace_of_its_
     assert aimed.kind == plain.kind != compress(lossless=True).kind
 
 
+def test_a_mask_takes_room_and_time_and_is_no_part_of_the_picture() -> None:
+    asked = EncodeOptions(effort=2)
+    plain = Compress.of(png(), codec=CODEC, options=asked, limits=Limits())
+    masked = Compress.of(png(), codec=CODEC, options=asked, limits=Limits(), mask=png())
+    assert (plain.pixels, plain.held_pixels) == (24 * 16, 24 * 16)
+    assert (masked.pixels, masked.held_pixels, masked.work_pixels) == (
+        24 * 16,
+        2 * 24 * 16,
+        2 * plain.work_pixels,
+    )
+
+
 def test_effort_counts_as_the_work_that_it_is_and_multiplies_that_of_a_target() -> None:
     works = [EncodeOptions(effort=effort).work for effort in range(MAX_EFFORT + 1)]
     assert works == list(EFFORT_WORK)

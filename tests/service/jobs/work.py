@@ -88,7 +88,13 @@ def job(function: Callable[[], Work[Any]], *, priority: float = 0.0) -> Job[Any]
     """A job that has been taken on; the smaller its priority, the earlier it is done."""
     operation = Made(function=function)
     ticket = Ticket(
-        operation.kind, operation.pixels, admitted=priority, deadline=math.inf, seconds=0.0, alone=0.0
+        operation.kind,
+        operation.pixels,
+        operation.pixels,
+        admitted=priority,
+        deadline=math.inf,
+        seconds=0.0,
+        alone=0.0,
     )
     return Job(operation, ticket=ticket, timing=Timing("made"))
 

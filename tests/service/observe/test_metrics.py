@@ -123,7 +123,7 @@ def test_labels_take_values_of_closed_sets_only(client: httpx.Client) -> None:
         "method": {*METHODS, OTHER},
         "route": {*paths, "/", "/docs", "/openapi.json", UNMATCHED},
         "status": {str(each) for each in (200, *range(400, 600))},
-        "op": {"compress", "decompress", "importance-map", "inspect", "truncate"},
+        "op": {"compress", "decompress", "importance-map", "inspect", "truncate", "compare"},
         "stage": {"read", "inspect", "queue", "decode", "inference", "pack", "encode"},
         "reason": {*kinds, "displaced"},
         "action": {"halved", "refused"},
