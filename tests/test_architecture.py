@@ -58,7 +58,7 @@ ORDER = {
         "targets", "regions", "efforts", "screens", "files", "reuse", "curves", "report", "plot",
     ),
     "training.recipes": ("base", "klt", "transform_start", "visual", "cwic", "cvpr2018"),
-    "training.run": ("calibrate", "validation", "soap", "optimisers", "precision", "state", "trainer"),
+    "training.run": ("calibrate", "validation", "soap", "optimisers", "precision", "state", "interrupt", "trainer"),
     "training.commands": (
         "arguments", "export", "train", "evaluate", "importance", "crops", "benchmark", "throughput", "progress",
     ),

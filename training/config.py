@@ -118,7 +118,7 @@ class TrainConfig:
 
     Attributes:
         train_files: glob patterns of pictures to train on (`**` crosses folders).
-        val_files: glob patterns of pictures to watch while training.
+        val_files: glob patterns of pictures to watch while training; the first 12 files are.
         out: folder of the run: its state, its weights, its TensorBoard files.
         export_to: checkpoint to write when the last stage is done, without suffix; None for none.
         codec: `profile` (cwic) and the fields of its config (`model/config.py`) that differ from their defaults.
@@ -134,7 +134,7 @@ class TrainConfig:
         clip: largest norm of the gradient.
         ema: decay of the weights' moving average, which is what is exported.
         bfloat16: whether convolutions are computed in bfloat16; None measures at each start whether that is faster.
-        seed: of weights, crops and qualities.
+        seed: of weights, crops and qualities; 0 to 2^32 - 1.
         log_every: steps between scalars.
         save_every: minutes between saved states.
         val_every: minutes between validations.
@@ -155,7 +155,7 @@ class TrainConfig:
     clip: Positive = 1.0
     ema: Share = 0.999
     bfloat16: bool | None = None
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     log_every: Whole = 50
     save_every: Positive = 5.0
     val_every: Positive = 20.0
@@ -206,8 +206,9 @@ def _stages(stages: tuple[Any, ...], profile: str) -> list[dict[str, Any]]:
     for stage in stages:
         before = _as_tuple(made[-1]["mask_mean"])[-1:] if made else ()
         values = {"optimizer": _OPTIMISERS[profile], "mask_mean": before, **_mapping(stage, "a stage")}
-        rate = _LEARNING_RATES.get(str(values["optimizer"]), 0)
-        made.append({"learning_rate": rate, **values})
+        if rate := _LEARNING_RATES.get(str(values["optimizer"])):
+            values.setdefault("learning_rate", rate)
+        made.append(values)
     return made
 
 

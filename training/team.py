@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from model.checkpoints import resolve_device
+
 
 @dataclass(frozen=True)
 class Team:
@@ -58,13 +60,19 @@ class Team:
             distributed.destroy_process_group()
 
 
-def join(device: str) -> tuple[Team, str]:
-    """The team that torchrun's environment names, and this process's device: a GPU of its own where there are any."""
+def join(device: str) -> tuple[Team, torch.device]:
+    """The team that torchrun's environment names, and this process's device: a GPU of its own where one is meant.
+
+    Raises:
+        DeviceError: the device is not here, or there is not one for each process of this machine.
+        ParameterError: no device has this name.
+    """
+    own = resolve_device(device)
     if "LOCAL_RANK" not in os.environ:
-        return Team(), device
-    cuda = device != "cpu" and torch.cuda.is_available()
-    own = f"cuda:{os.environ['LOCAL_RANK']}" if cuda else "cpu"
+        return Team(), own
+    cuda = own.type == "cuda"
     if cuda:
+        own = resolve_device(f"cuda:{os.environ['LOCAL_RANK']}")
         torch.cuda.set_device(own)
     distributed.init_process_group("nccl" if cuda else "gloo")
     return Team(distributed.get_rank(), distributed.get_world_size()), own

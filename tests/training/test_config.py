@@ -60,6 +60,8 @@ from training.run.trainer import recipe_of
         ({"scales": [1, 1.5]}, "scales.1: .* less than or equal to 1, got 1.5"),
         ({"scales": []}, "scales: .* at least 1 item"),
         ({"scales": 0.5}, "scales: 1 must be among them, got"),
+        ({"seed": -1}, "seed: .* equal to 0, got -1"),
+        ({"seed": 2**32}, "seed: .* less than 4294967296, got 4294967296"),
         ({"ema": 1.5}, "ema: .* less than or equal to 1, got 1.5"),
         ({"learning": 1}, "unknown key: learning"),
         ({"learning": 1, "batch": 0}, "batch: .*; unknown key: learning"),
@@ -73,6 +75,13 @@ def test_bad_settings_are_refused_by_name(tmp_path: Path, changes: dict[str, obj
     with pytest.raises(ParameterError, match=message) as caught:
         read_config(path)
     assert str(path) in str(caught.value)
+
+
+def test_a_wrong_optimiser_is_all_that_is_told(tmp_path: Path) -> None:
+    path = write_config(tmp_path, stages=[{"name": "a", "steps": 1, "optimizer": "sgd"}])
+    with pytest.raises(ParameterError) as caught:
+        read_config(path)
+    assert "learning_rate" not in str(caught.value)
 
 
 def test_a_file_that_is_no_text_is_refused_by_name(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import argparse
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from model.checkpoints import DEFAULT_MODEL, DEFAULT_MODEL_DIR, load_codec
@@ -62,10 +64,34 @@ def pictures_in(folder: Path) -> tuple[Path, ...]:
 
 def check_folder(out: Path) -> None:
     """Make a folder to write to: fail before the work, not after it; raises ParameterError."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
+    with writing(out):
+        out.mkdir(exist_ok=True)
         with tempfile.TemporaryFile(dir=out):
             pass
+
+
+def check_file(out: Path) -> None:
+    """Try whether a file can be written, and leave no trace: fail before the work; raises ParameterError."""
+    with _named(out):
+        if out.exists():
+            out.open("ab").close()
+        else:  # the folders that are missing are made when it is written
+            with tempfile.TemporaryFile(dir=next(each for each in out.absolute().parents if each.exists())):
+                pass
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Write a file, in a folder that is made where there is none; what fails is a ParameterError with its name."""
+    with _named(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        yield
+
+
+@contextmanager
+def _named(out: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise ParameterError(f"{out} cannot be written: {error.strerror or error}") from error
 

@@ -22,7 +22,14 @@ from model.errors import ParameterError
 from model.options import EncodeOptions
 from model.protocol import PictureCodec
 from model.types import Pixels
-from training.commands.arguments import add_model_arguments, codecs_of, pictures_in, quality
+from training.commands.arguments import (
+    add_model_arguments,
+    check_file,
+    codecs_of,
+    pictures_in,
+    quality,
+    writing,
+)
 from training.measure.curves import check_floor, compare, reaches, read_floor, read_published
 from training.measure.files import Contender, Result, measure_all
 from training.measure.pillow_codecs import PILLOW_CODECS, available_codecs
@@ -78,8 +85,10 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate, print, write; 1 when a point is below the floor or none can be compared with it, otherwise 0.
 
     Raises:
-        CwicError: pictures, checkpoint or curves cannot be read.
+        CwicError: pictures, checkpoint or curves cannot be read, or what is to be written cannot be.
     """
+    for out in filter(None, (args.json, args.plot)):
+        check_file(out)
     files = pictures_in(args.folder)
     published = read_published(args.anchors) if args.anchors else ()
     floor = read_floor(args.floor) if args.floor else None
@@ -88,9 +97,8 @@ def run(args: argparse.Namespace) -> int:
     versions = environment()
     known: dict[str, Result] = {}
     if args.reuse:
-        names = [path.name for path in files]
         known = earlier_results(
-            args.reuse, contenders[1:], names, versions=versions, perceptual=args.ssimulacra2
+            args.reuse, contenders[1:], files, versions=versions, perceptual=args.ssimulacra2
         )
     new = [contender for contender in contenders if contender.name not in known]
     with tqdm(total=len(new) * len(files), desc="pictures", disable=None) as bar:
@@ -113,16 +121,21 @@ def run(args: argparse.Namespace) -> int:
         bd_rates=compare(results[0], results[1:], published),
         floor=check_floor(results[0], floor) if floor else None,
     )
-    if args.json:
-        args.json.write_text(to_json(report))
-    if args.plot:
-        save_plot(report, args.plot)
     sys.stdout.write(to_text(report))
+    if args.json:
+        with writing(args.json):
+            args.json.write_text(to_json(report))
+    if args.plot:
+        with writing(args.plot):
+            save_plot(report, args.plot)
     return 0 if report.floor is None or reaches(report.floor) else 1
 
 
 class Ladder:
-    """Checkpoints of one rate each as one codec, whose qualities are 1, 2, 3, ... in the order given."""
+    """Checkpoints of one rate each as one codec, whose qualities are 1, 2, 3, ... in the order given.
+
+    No file is without loss: the PSNR of one would make the mean over the pictures infinite.
+    """
 
     def __init__(self, codecs: Sequence[PictureCodec]) -> None:
         self._codecs = codecs
@@ -130,7 +143,7 @@ class Ladder:
 
     def encode(self, array: Pixels, *, quality: float) -> bytes:
         """With the checkpoint of that rank."""
-        return self._codecs[round(quality) - 1].encode(array)
+        return self._codecs[round(quality) - 1].encode(array, EncodeOptions(lossless=False))
 
     def decode(self, data: bytes) -> Pixels:
         """With the checkpoint that made it."""
@@ -145,7 +158,7 @@ class Ladder:
 
 
 class Tuned:
-    """One checkpoint of all rates, at one tune."""
+    """One checkpoint of all rates, at one tune; as with `Ladder`, no file is without loss."""
 
     def __init__(self, codec: PictureCodec, tune: Tune | None) -> None:
         self._codec = codec
@@ -153,7 +166,8 @@ class Tuned:
 
     def encode(self, array: Pixels, *, quality: float) -> bytes:
         """For the tune."""
-        return self._codec.encode(array, EncodeOptions(quality=quality, tune=self._tune))
+        options = EncodeOptions(quality=quality, tune=self._tune, lossless=False)
+        return self._codec.encode(array, options)
 
     def decode(self, data: bytes) -> Pixels:
         """Whatever it was tuned for."""

@@ -19,12 +19,14 @@ from model.errors import CheckpointFormatError
 from model.options import EncodeOptions
 from model.profiles.export import logistic_tables, quantise
 from model.types import Pixels
+from training.commands.arguments import check_file, writing
 from training.config import TrainConfig, read_config
-from training.data.pictures import decoded, find_files, load_pictures
+from training.data.pictures import decoded, find_files
 from training.measure.metrics import psnr
 from training.recipes.base import AnyNetwork, network_of
 from training.run.calibrate import fit_tables
 from training.run.state import WEIGHTS, read_tensors
+from training.run.validation import validation_pictures
 
 _CALIBRATION_PIXELS = 30_000_000  # over all qualities
 _FIXED_RATE_PIXELS = 10_000_000
@@ -54,7 +56,9 @@ def export(config: TrainConfig, *, weights: Path, to: Path, note: str = "") -> N
 
     Raises:
         CheckpointFormatError: the weights cannot be read or are of another codec.
+        ParameterError: the checkpoint cannot be written.
     """
+    check_checkpoint(to)
     network = network_of(config.codec)
     tensors, progress = read_tensors(weights)
     if progress.codec != config.codec.to_json():
@@ -76,13 +80,21 @@ def export(config: TrainConfig, *, weights: Path, to: Path, note: str = "") -> N
         },
         "licence": "Apache-2.0",
     }
-    to.parent.mkdir(parents=True, exist_ok=True)
     tensors = quantise(network, map_tables=map_tables, code_tables=code_tables)
-    info = save_checkpoint(tensors, config.codec, to, card=card)
+    with writing(to):
+        info = save_checkpoint(tensors, config.codec, to, card=card)
     codec = load_codec(to.name, model_dir=to.parent)
-    curve = _curve(codec, [p.array[:_SIDE, :_SIDE] for p in load_pictures(config.val_files).pictures])
-    save_checkpoint(tensors, config.codec, to, card={**card, "validation_curve": curve})
+    pictures = validation_pictures(config.val_files).pictures
+    curve = _curve(codec, [picture.array[:_SIDE, :_SIDE] for picture in pictures])
+    with writing(to):
+        save_checkpoint(tensors, config.codec, to, card={**card, "validation_curve": curve})
     sys.stdout.write(json.dumps({**asdict(info), "validation_curve": curve}, indent=2) + "\n")
+
+
+def check_checkpoint(to: Path) -> None:
+    """Try whether a checkpoint's two files can be written; raises ParameterError."""
+    for suffix in (".safetensors", ".json"):
+        check_file(to.with_name(to.name + suffix))
 
 
 def fitted_tables(network: AnyNetwork, config: TrainConfig) -> tuple[SymbolTables, SymbolTables]:

@@ -15,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from model.errors import ParameterError
+from training.commands.arguments import check_file, writing
 from training.measure.curves import read_json
 
 _FIELDS = {"psnr": "psnr_rgb", "ssimulacra2": "ssimulacra2"}  # of a report's points
@@ -40,16 +41,21 @@ def run(args: argparse.Namespace) -> int:
     """Add, draw, print; returns 0.
 
     Raises:
-        ParameterError: a report or the list cannot be read, reports are of different checkpoints or not told apart.
+        ParameterError: a report or the list cannot be read, reports are of different checkpoints or not told apart,
+            or what is to be written cannot be.
     """
+    for out in filter(None, (args.json, args.plot)):
+        check_file(out)
     entries = [entry for entry in _read(args.json) if entry["hours"] != args.hours]
     entries.append(entry_of(args.reports, hours=args.hours, machine=args.machine))
     entries.sort(key=lambda entry: float(entry["hours"]))
-    args.json.write_text(json.dumps(entries, indent=1) + "\n")
-    if args.plot:
-        save_plot(entries, args.plot)
     for entry in entries:
         sys.stdout.write(f"{entry['hours']:g} hours, {entry['model_id']}: {_told(entry)}\n")
+    with writing(args.json):
+        args.json.write_text(json.dumps(entries, indent=1) + "\n")
+    if args.plot:
+        with writing(args.plot):
+            save_plot(entries, args.plot)
     return 0
 
 

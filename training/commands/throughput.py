@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from model.checkpoints import resolve_device
 from model.errors import BrokenImageError, ParameterError
+from training.commands.arguments import check_file, writing
 from training.config import read_config
 from training.data.pictures import find_files
 from training.data.pool import load_pool
@@ -53,6 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, print, write; returns the exit status. The run's own folder is left alone."""
     device = resolve_device(args.device)
+    if args.json:
+        check_file(args.json)
     with tempfile.TemporaryDirectory() as folder:
         config = read_config(args.config, out=folder)
         pool = load_pool(
@@ -75,9 +78,10 @@ def run(args: argparse.Namespace) -> int:
             device=device,
         )
         found = compare(trainer, plain, seconds=args.seconds, rounds=args.rounds)
-    if args.json:
-        args.json.write_text(to_json(found))
     sys.stdout.write(f"Stage {config.stages[0].name} of {args.config}:\n\n{to_text(found)}")
+    if args.json:
+        with writing(args.json):
+            args.json.write_text(to_json(found))
     return 0
 
 

@@ -6,12 +6,13 @@ without a length is trained for as long as the command runs; `--finish` goes on 
 """
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
-from model.checkpoints import resolve_device
 from model.errors import ParameterError
-from training.commands.export import export
+from training.commands.arguments import check_folder
+from training.commands.export import check_checkpoint, export
 from training.config import read_config
 from training.data.pool import load_pool
 from training.run.state import WEIGHTS
@@ -29,10 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--minutes",
-        type=float,
+        type=_minutes,
         help="stop after so many minutes of training (loading and validation come on top); run again to go on",
     )
-    parser.add_argument("--steps", type=int, help="stop after so many steps; run again to go on")
+    parser.add_argument("--steps", type=_steps, help="stop after so many steps; run again to go on")
     parser.add_argument(
         "--finish",
         action="store_true",
@@ -57,8 +58,11 @@ def run(args: argparse.Namespace) -> int:
         if not recipe.trained(stage):
             raise ParameterError(f"{args.config}: {stage.name}: nothing to train without a mask_mean")
     validation = load_validation(config.val_files)
-    team, own_device = join(args.device)
-    device = resolve_device(own_device)
+    team, device = join(args.device)
+    if team.leads:
+        check_folder(Path(config.out))
+        if config.export_to:
+            check_checkpoint(Path(config.export_to))
     pool = load_pool(
         config.train_files, patch=config.patch, scales=config.scales, device=device, progress=team.leads
     )
@@ -75,14 +79,30 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _tell(trainer: Trainer) -> None:
-    """What is left out of the training pictures, where a run goes on, and its precision."""
-    for what, files in (("cannot be read", trainer.pool.broken), ("are too small", trainer.pool.small)):
-        if files:
-            some = ", ".join(map(str, files[:_NAMED])) + (", ..." if len(files) > _NAMED else "")
-            sys.stderr.write(f"left out, as they {what}: {len(files)} pictures: {some}\n")
+    """What is left out of the pictures to train on and to watch, where a run goes on, and its precision."""
+    for where, pictures in (("", trainer.pool), (" of the validation", trainer.validation)):
+        for what, files in (("cannot be read", pictures.broken), ("are too small", pictures.small)):
+            if files:
+                some = ", ".join(map(str, files[:_NAMED])) + (", ..." if len(files) > _NAMED else "")
+                sys.stderr.write(f"left out{where}, as they {what}: {len(files)} pictures: {some}\n")
     if trainer.progress.step:
         where = "is finished" if trainer.finished else f"goes on in stage {trainer.stage.name}"
         sys.stderr.write(f"the run in {trainer.folder} {where}, after {trainer.progress.step} steps\n")
     sys.stderr.write(f"precision: {trainer.precision.told}\n")
     if trainer.done() == 0 and trainer.stage.endless and not trainer.finished:
         sys.stderr.write(f"stage {trainer.stage.name} has no end: it can be stopped, and ended by --finish\n")
+
+
+def _minutes(text: str) -> float:
+    value = float(text)
+    if not (value > 0 and math.isfinite(value)):
+        raise argparse.ArgumentTypeError(f"above 0 and finite, got {text}")
+    return value
+
+
+def _steps(text: str) -> int:
+    """0 takes no step, and with --finish still ends a stage that has no length."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"at least 0, got {text}")
+    return value

@@ -84,15 +84,20 @@ def decoded(files: Iterable[Path], *, min_side: int = 1) -> Iterator[Pixels]:
 
 
 def load_pictures(
-    patterns: Iterable[str], *, min_side: int = 1, limits: Limits | None = None, progress: bool = False
+    patterns: Iterable[str],
+    *,
+    min_side: int = 1,
+    at_most: int | None = None,
+    limits: Limits | None = None,
+    progress: bool = False,
 ) -> Pictures:
-    """All pictures of some glob patterns, decoded.
+    """All pictures of some glob patterns, or those of the first `at_most` files, decoded.
 
     Raises:
         ParameterError: a pattern matches nothing; or no picture is left with sides of `min_side` and above.
         BrokenImageError: more than 5 % of the files cannot be read; names the first.
     """
-    files = find_files(patterns)
+    files = find_files(patterns)[:at_most]
     kept: list[NamedPicture] = []
     small: list[Path] = []
     failures: list[tuple[Path, BrokenImageError]] = []

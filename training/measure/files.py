@@ -95,7 +95,7 @@ class Point:
 
     Attributes:
         quality: the setting.
-        bpp: of whole files.
+        bpp: of whole files, over all pictures.
         section_bpp: of the payload of each section.
         kept: codes under the mask per pixel; None for other formats.
         psnr_rgb: in dB.
@@ -126,8 +126,15 @@ class Result:
     points: tuple[Point, ...]
 
     def curve(self, metric: Metric) -> Curve | None:
-        """Mean quality over mean rate, MS-SSIM in dB; None where it was not measured, or nothing was ever lost."""
-        return _curve(self.points, metric)
+        """Mean quality over mean rate, MS-SSIM in dB; None where it was not measured, or nothing was ever lost.
+
+        Both means are over the pictures that have the metric.
+        """
+        rows: dict[float, list[Row]] = {}
+        for row in self.rows:
+            if _quality(row, metric) is not None:
+                rows.setdefault(row.quality, []).append(row)
+        return _curve([_point(quality, having) for quality, having in rows.items()], metric)
 
     def picture_curves(self, metric: Metric) -> dict[str, Curve | None]:
         """The same of each picture by itself."""

@@ -6,7 +6,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -65,6 +65,16 @@ _JPEG_QUALITIES = (1, 3, 5, 7, 10, 14, 20, 30, 40, 50, 60, 70, 80, 85)
 
 _AVIF_QUALITIES = (8, 14, 20, 27, 34, 42, 50, 58, 66, 74, 80, 88)
 
+
+def _avif(subsampling: str, tune: Literal["IQ", "PSNR"]) -> PillowCodec:
+    """AVIF by libaom; IQ is what Pillow sends where no tune is named, libavif's default."""
+    options: dict[str, Any] = {"subsampling": subsampling, "speed": 6}
+    if tune == "PSNR":
+        options["advanced"] = {"tune": "psnr"}
+    label = f"AVIF {subsampling}, tune {tune}"
+    return PillowCodec(label, "AVIF", MappingProxyType(options), _AVIF_QUALITIES)
+
+
 # "jpeg" has the standard's Huffman tables, Pillow's default, like the published curves; tables fitted to the
 # picture ("jpeg-optimized") save a third of the file at the lowest rates and a tenth at high ones.
 PILLOW_CODECS: Mapping[str, PillowCodec] = MappingProxyType(
@@ -87,18 +97,10 @@ PILLOW_CODECS: Mapping[str, PillowCodec] = MappingProxyType(
             MappingProxyType({"method": 6}),
             (0, 1, 3, 6, 12, 20, 32, 45, 60, 75, 82, 88),
         ),
-        "avif": PillowCodec(
-            "AVIF, tune IQ",  # as Pillow sends it: libavif's default for libaom
-            "AVIF",
-            MappingProxyType({"subsampling": "4:2:0", "speed": 6}),
-            _AVIF_QUALITIES,
-        ),
-        "avif-psnr": PillowCodec(
-            "AVIF, tune PSNR",
-            "AVIF",
-            MappingProxyType({"subsampling": "4:2:0", "speed": 6, "advanced": {"tune": "psnr"}}),
-            _AVIF_QUALITIES,
-        ),
+        "avif": _avif("4:2:0", "IQ"),
+        "avif-psnr": _avif("4:2:0", "PSNR"),
+        "avif444": _avif("4:4:4", "IQ"),
+        "avif444-psnr": _avif("4:4:4", "PSNR"),
         "jxl": PillowCodec(
             "JPEG XL effort 7",
             "JXL",

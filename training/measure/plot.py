@@ -14,7 +14,7 @@ from training.measure.bd_rate import Curve
 from training.measure.report import Report
 
 _OURS = "#c1121f"
-_MEASURED = ("#003049", "#5f7f95", "#2a9d8f", "#e09f3e", "#7b2cbf")
+_MEASURED = ("#003049", "#5f7f95", "#2a9d8f", "#e09f3e", "#7b2cbf", "#6a994e", "#d16ba5", "#7f4f24")
 _PUBLISHED = "#9a9a9a"
 _LABEL_HEIGHT = 0.034  # of the axes: below that, labels touch
 

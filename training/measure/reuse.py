@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import ParameterError
+from training.data.pictures import read_rgb
 from training.measure.files import Contender, Result, Row, summarise
 
 _ADDED = "bpp"  # to a row when it is written
@@ -16,7 +17,7 @@ _CHANGE_NOTHING = ("cwic", "python", "torch", "numpy", "constriction", "machine"
 def earlier_results(
     path: Path,
     contenders: Iterable[Contender],
-    pictures: Sequence[str],
+    files: Sequence[Path],
     *,
     versions: Mapping[str, str],
     perceptual: bool,
@@ -28,12 +29,14 @@ def earlier_results(
     Args:
         path: a report that `evaluate` wrote.
         contenders: what is wanted.
-        pictures: file names without folder.
+        files: pictures; those of the report are known by their names without folder.
         versions: of `report.environment`, now.
         perceptual: whether SSIMULACRA2 is wanted.
 
     Raises:
-        ParameterError: it cannot be read, or other versions of the formats' libraries made it.
+        ParameterError: it cannot be read, other versions of the formats' libraries made it, or pictures of these
+            names had other sizes.
+        BrokenImageError: a picture cannot be read.
     """
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
@@ -44,14 +47,28 @@ def earlier_results(
     changed = sorted(name for name, version in others.items() if versions.get(name) != version)
     if changed:
         raise ParameterError(f"{path} was made by other versions of {', '.join(changed)}")
+    sizes = {path.name: _size(path) for path in files}
     found: dict[str, Result] = {}
     for contender in contenders:
         by_key = {(row.picture, row.quality): row for row in rows.get(contender.name, ())}
-        wanted = [by_key.get((name, quality)) for name in pictures for quality in contender.qualities]
+        wanted = [by_key.get((name, quality)) for name in sizes for quality in contender.qualities]
         there = [row for row in wanted if row and not (perceptual and row.ssimulacra2 is None)]
+        for row in there:
+            if (row.width, row.height) != sizes[row.picture]:
+                width, height = sizes[row.picture]
+                raise ParameterError(
+                    f"{path} is of other pictures: its {row.picture} has {row.width}x{row.height} pixels, "
+                    f"not {width}x{height}"
+                )
         if len(there) == len(wanted):
             found[contender.name] = summarise(contender, there)
     return found
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """Width and height of the upright picture."""
+    height, width = read_rgb(path).shape[:2]
+    return width, height
 
 
 def _row(values: Mapping[str, Any]) -> Row:

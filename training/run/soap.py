@@ -108,13 +108,18 @@ def _remember(state: _State, gradient: Tensor, share: float) -> None:
 
 
 def _turn(state: _State) -> None:
-    """One round of orthogonal iteration; the second moment follows the order of the eigenvalues."""
+    """One round of orthogonal iteration; the second moment follows the order of the eigenvalues.
+
+    All is computed before any of it is kept: what fails on the way leaves basis and moment fitting each other.
+    """
+    turned = {"square": state["square"]}
     for side in _with_basis(state):
         basis = state[f"{side}_basis"]
         ahead = state[side] @ basis
         order = (basis * ahead).sum(0).argsort(descending=True)
-        state["square"] = state["square"].index_select(_SIDES[side], order)
-        state[f"{side}_basis"] = torch.linalg.qr(ahead[:, order])[0]
+        turned["square"] = turned["square"].index_select(_SIDES[side], order)
+        turned[f"{side}_basis"] = torch.linalg.qr(ahead[:, order])[0]
+    state.update(turned)
 
 
 def _with_basis(state: _State) -> list[str]:

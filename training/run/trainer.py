@@ -21,6 +21,7 @@ from training.measure.metrics import psnr_of_mse
 from training.recipes.base import AnyNetwork, Outcome, Recipe, network_of
 from training.recipes.cvpr2018 import Cvpr2018Recipe
 from training.recipes.cwic import CwicRecipe
+from training.run.interrupt import Interrupt
 from training.run.optimisers import learning_rate, optimisers_of
 from training.run.precision import Clock, choose_precision
 from training.run.state import STATE, Progress, read_tensors, read_weights, restore, save_state, write_tensors
@@ -112,6 +113,7 @@ class Trainer:
         )
         self.ema = cast(AnyNetwork, self._average.module)
         self._compiled, self._finish, self._clock = compiled, finish, clock
+        self._interrupt, self._whole, self._learning_rate = Interrupt(), True, 0.0
         self.precision = choose_precision(
             config,
             self.network,
@@ -165,6 +167,7 @@ class Trainer:
 
         Raises:
             DivergedError: the loss stayed infinite or undefined.
+            KeyboardInterrupt: SIGINT came; the first one waits for the end of the step, and the run is saved.
         """
         limit = Limit(
             seconds=math.inf if minutes is None else self.progress.seconds + 60 * minutes,
@@ -172,10 +175,11 @@ class Trainer:
         )
         writer = SummaryWriter(self.folder / "tensorboard") if self.team.leads else None
         try:
-            while not self.finished:
-                self._train_stage(limit, writer)
-                if limit.reached(self.progress):
-                    break
+            with self._interrupt.deferred():
+                while not self.finished:
+                    self._train_stage(limit, writer)
+                    if limit.reached(self.progress):
+                        break
         finally:
             if writer:
                 writer.close()
@@ -193,6 +197,8 @@ class Trainer:
         """Train to the end of the stage or to the limit; what each step gave."""
         skipped = 0
         while self.done() < 1 and not limit.reached(self.progress):
+            if self.team.agreed(self._interrupt.pending, self.device):
+                raise KeyboardInterrupt
             started = self._clock()
             outcome = self.step()
             skipped = 0 if outcome else skipped + 1
@@ -208,8 +214,9 @@ class Trainer:
     def step(self) -> Outcome | None:
         """One optimiser step; None, and nothing changed, where the gradient is not finite."""
         config, stage, done, team = self.config, self.stage, self.done(), self.team
+        self._learning_rate = learning_rate(stage, self.progress.stage_step, done)
         for group in self.optimisers.param_groups:
-            group["lr"] = group["share"] * learning_rate(stage, self.progress.stage_step, done)
+            group["lr"] = group["share"] * self._learning_rate
         own = team.own(config.batch)
         crops = self.pool.crops(config.batch * team.size, config.patch, generator=self.generator, part=own)
         drawn = self.recipe.draw(config.batch * team.size, config.patch, self.generator)[own].to(self.device)
@@ -222,10 +229,12 @@ class Trainer:
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)  # equal in all processes
         if not torch.isfinite(norm):
             return None
+        self._whole = False
         self.optimisers.step()
         self.progress.step += 1
         self.progress.stage_step += 1
         self._average.update_parameters(self.network)
+        self._whole = True
         return outcome
 
     def _train_stage(self, limit: Limit, writer: SummaryWriter | None) -> None:
@@ -245,7 +254,8 @@ class Trainer:
                         self._validate(writer)
                         validated = progress.seconds
         finally:
-            self._save()  # before the validation, which may take a while
+            if self._whole:  # half a step is not kept: the folder has the last whole one
+                self._save()  # before the validation, which may take a while
         if writer:
             self._validate(writer)
         if self.done() >= 1:
@@ -287,7 +297,7 @@ class Trainer:
             "loss": outcome.loss,
             "stage": self.progress.stage,
             "skipped": self.progress.skipped,
-            "learning_rate": self.optimisers.param_groups[0]["lr"],
+            "learning_rate": self._learning_rate,
             "bfloat16": self.precision.bfloat16,
             "megapixels_per_second": self._megapixels_per_second(),
         }

@@ -3,16 +3,15 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from model.errors import ParameterError
 from model.types import Pixels
 from training.config import Stage
-from training.data.pictures import decoded, find_files
+from training.data.pictures import Pictures, load_pictures
 from training.measure.metrics import psnr_of_mse
 from training.recipes.base import AnyNetwork, Probe, Recipe
 
@@ -27,10 +26,12 @@ class Validation:
     """Pictures to watch, uint8 [H, W, 3] with sides that are multiples of 16.
 
     The last is flat and dark, and larger than any training crop: a codec whose decoder leans on the borders of
-    its crops fails there first.
+    its crops fails there first. `broken` and `small` are files that were left out.
     """
 
     pictures: tuple[Pixels, ...]
+    broken: tuple[Path, ...] = ()
+    small: tuple[Path, ...] = ()
 
     @torch.no_grad()
     def log(
@@ -67,18 +68,22 @@ class Validation:
         return recipe.probe(network, x, label, stage=stage)
 
 
-def load_validation(patterns: Sequence[str]) -> Validation:
-    """The first pictures of some glob patterns, cut to whole cells.
+def validation_pictures(patterns: Sequence[str]) -> Pictures:
+    """The pictures of the first 12 files of some glob patterns, without those that are smaller than a cell.
 
     Raises:
         ParameterError: a pattern matches nothing, or no picture can be used.
+        BrokenImageError: more than 5 % of these files cannot be read; names the first.
     """
-    files = find_files(patterns)
-    found = [_cut(array) for array in islice(decoded(files, min_side=_UNIT), _MAX_PICTURES)]
-    if not found:
-        raise ParameterError(f"none of {len(files)} validation pictures can be used, the first: {files[0]}")
+    return load_pictures(patterns, min_side=_UNIT, at_most=_MAX_PICTURES)
+
+
+def load_validation(patterns: Sequence[str]) -> Validation:
+    """`validation_pictures`, cut to whole cells, and what of them was left out; raises as that."""
+    found = validation_pictures(patterns)
     flat = np.full((_FLAT_SIDE, _FLAT_SIDE, 3), 12, np.uint8)
-    return Validation((*found, flat))
+    pictures = (*(_cut(picture.array) for picture in found.pictures), flat)
+    return Validation(pictures, broken=found.broken, small=found.small)
 
 
 def _cut(array: Pixels) -> Pixels:

@@ -13,16 +13,19 @@ from PIL import Image
 from model.container import format as file_format
 from model.errors import BrokenImageError, ParameterError
 from model.options import EncodeOptions
+from model.protocol import DEFAULT_ENCODE_OPTIONS
+from model.steps import Work
+from model.types import Pixels
 from tests.training.training_fakes import MAP_SECTION, JpegInABox, noise, scene, write_png
 from training.__main__ import main
 from training.commands import arguments
-from training.commands.evaluate import Tuned, contenders_of
+from training.commands.evaluate import Ladder, Tuned, contenders_of
 from training.measure.bd_rate import Curve
 from training.measure.curves import Published, check_floor, compare, reaches, read_floor, read_published
 from training.measure.files import Contender, Result, measure, measure_all
 from training.measure.metrics import ms_ssim, ms_ssim_db, psnr
 from training.measure.pillow_codecs import PILLOW_CODECS
-from training.measure.plot import spread
+from training.measure.plot import _lines, spread
 from training.measure.report import command_line
 
 
@@ -125,6 +128,18 @@ def test_every_pillow_codec_writes_its_format_and_gives_more_for_more_bits(name:
     assert list(codec.qualities) == sorted(set(codec.qualities))
 
 
+def test_avif_keeps_the_colours_of_single_pixels_where_chroma_is_whole() -> None:
+    picture = np.zeros((32, 32, 3), np.uint8)
+    picture[:, ::2, 0] = picture[:, 1::2, 2] = 255
+    for half, whole in (("avif", "avif444"), ("avif-psnr", "avif444-psnr")):
+        errors = [
+            psnr(picture, codec.decode(codec.encode(picture, quality=88)))
+            for codec in (PILLOW_CODECS[half], PILLOW_CODECS[whole])
+        ]
+        assert errors[1] > errors[0] + 10
+        assert (PILLOW_CODECS[half].label[5:10], PILLOW_CODECS[whole].label[5:10]) == ("4:2:0", "4:4:4")
+
+
 def test_jpeg_is_written_with_halved_chroma(tmp_path: Path) -> None:
     for name in ("jpeg", "jpeg-optimized"):
         path = tmp_path / "x.jpg"
@@ -214,6 +229,38 @@ def test_a_published_curve_elsewhere_has_no_bd_rate(folder: Path) -> None:
     far = Published("far", "", Curve((1, 2), (90, 95)), None)
     (rate,) = compare(result, [], [far])
     assert (rate.means, rate.pictures) == ({"psnr": None, "ms_ssim": None}, {})
+
+
+def test_the_rate_of_a_curve_is_over_the_pictures_that_have_its_metric(tmp_path: Path) -> None:
+    large = write_png(tmp_path / "large.png", scene(161, 200))
+    small = write_png(tmp_path / "small.png", noise(40, 40))
+    (both,) = measure_all([ours()], [large, small])
+    (alone,) = measure_all([ours()], [large])
+    assert both.curve("ms_ssim") == alone.curve("ms_ssim")
+    curve, lower = both.curve("psnr"), alone.curve("psnr")
+    assert curve is not None
+    assert lower is not None
+    assert curve.bpp[0] > lower.bpp[0]
+
+
+def test_no_file_of_ours_is_without_loss() -> None:
+    asked: list[EncodeOptions] = []
+
+    class Asked(JpegInABox):
+        def encoding(self, array: Pixels, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS) -> Work[bytes]:
+            asked.append(options)
+            return super().encoding(array, options)
+
+    for codec in (Tuned(Asked(), None), Ladder((Asked(),))):
+        codec.encode(scene(32, 32), quality=1)
+    assert [options.lossless for options in asked] == [False, False]
+
+
+def test_every_format_has_a_colour_of_its_own_in_the_plot() -> None:
+    curve = Curve((1, 2), (30, 33))
+    named = [(name, curve) for name in ("ours", *PILLOW_CODECS)]
+    lines = _lines(named, ())
+    assert len({line.colour for line in lines}) == len(named)
 
 
 def shifted(result: Result, decibels: float) -> Curve:
@@ -334,60 +381,3 @@ def test_labels_are_spread_apart_and_stay_in_range(values: list[float]) -> None:
     assert all(0 <= place <= 10 for place in placed)
     ranked = sorted(placed)
     assert all(after - before >= 1 - 1e-9 for before, after in itertools.pairwise(ranked))
-
-
-def test_other_formats_are_not_measured_again_where_an_earlier_report_has_them(
-    folder: Path, box: JpegInABox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    del box
-    first, second = tmp_path / "first.json", tmp_path / "second.json"
-    arguments = ["evaluate", str(folder), "--qualities", "20,80", "--against", "webp,jpeg"]
-    assert main([*arguments, "--json", str(first)]) == 0
-    report = json.loads(first.read_text())
-    del report["codecs"][2]["rows"][0]  # of jpeg, which has to be measured again then
-    write_json(first, report)
-    encoded: list[str] = []
-
-    def counting(name: str) -> None:
-        codec = PILLOW_CODECS[name]
-        real = type(codec).encode
-
-        def encode(self: Any, array: Any, *, quality: float) -> bytes:
-            encoded.append(self.label)
-            return real(self, array, quality=quality)
-
-        monkeypatch.setattr(type(codec), "encode", encode)
-
-    counting("webp")
-    assert main([*arguments, "--reuse", str(first), "--json", str(second)]) == 0
-    assert {PILLOW_CODECS["jpeg"].label} == set(encoded)
-    again = json.loads(second.read_text())
-    assert [codec["name"] for codec in again["codecs"]] == ["cwic", "webp", "jpeg"]
-    assert again["codecs"][1]["rows"] == report["codecs"][1]["rows"]
-    assert again["bd_rates"][0]["means"] == pytest.approx(report["bd_rates"][0]["means"], abs=0.01)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda report: report["versions"].update(webp="0"), "other versions of webp"),
-        (lambda report: report.pop("codecs"), "no report"),
-        (lambda report: report["codecs"][0]["rows"][0].pop("size"), "no report"),
-    ],
-)
-def test_reports_that_do_not_fit_are_refused(
-    folder: Path,
-    box: JpegInABox,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    change: Any,
-    message: str,
-) -> None:
-    del box
-    path = tmp_path / "report.json"
-    arguments = ["evaluate", str(folder), "--qualities", "20,80", "--against", "webp"]
-    assert main([*arguments, "--json", str(path)]) == 0
-    report = json.loads(path.read_text())
-    change(report)
-    assert main([*arguments, "--reuse", str(write_json(path, report))]) == 2
-    assert message in capsys.readouterr().err

@@ -95,3 +95,18 @@ def test_a_list_of_something_else_is_not_overwritten(
     assert progress(tmp_path, report(tmp_path / "a.json"), hours=1) == 2
     assert "no list of `progress`" in capsys.readouterr().err
     assert (tmp_path / "progress.json").read_text() == '{"mine": 1}'
+
+
+@pytest.mark.parametrize("option", ["--json", "--plot"])
+def test_an_output_that_cannot_be_written_is_refused_and_the_list_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    first = report(tmp_path / "a.json")
+    assert progress(tmp_path, first, hours=1) == 0
+    before = (tmp_path / "progress.json").read_text()
+    outs = {"--json": tmp_path / "progress.json", "--plot": tmp_path / "p.png", option: first / "below"}
+    where = [text for name, out in outs.items() for text in (name, str(out))]
+    assert main(["progress", str(first), "--hours", "2", "--machine", "a core", *where]) == 2
+    assert f"error: {first / 'below'} cannot be written" in capsys.readouterr().err
+    assert (tmp_path / "progress.json").read_text() == before
+    assert not (tmp_path / "p.png").exists()

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from training.run import soap
 from training.run.soap import Soap
 
 
@@ -131,3 +132,25 @@ def test_a_state_that_is_read_back_goes_on_exactly() -> None:
         first.grad = gradient.clone()
         second.step()
     assert torch.equal(first, whole)
+
+
+def test_a_round_that_breaks_off_leaves_basis_and_moment_fitting(monkeypatch: pytest.MonkeyPatch) -> None:
+    parameter = nn.Parameter(torch.zeros(16, 20))
+    optimiser = Soap([{"params": [parameter]}], every=10)
+    for seed in range(5):
+        parameter.grad = random(16, 20, seed=seed)
+        optimiser.step()
+    state = optimiser.state[parameter]
+    before = {name: state[name].clone() for name in ("square", "rows_basis", "columns_basis")}
+    real, calls = torch.linalg.qr, []
+
+    def breaking(matrix: Tensor) -> Any:
+        calls.append(matrix)
+        if len(calls) == 2:  # the columns, after the rows
+            raise KeyboardInterrupt
+        return real(matrix)
+
+    monkeypatch.setattr(torch.linalg, "qr", breaking)
+    with pytest.raises(KeyboardInterrupt):
+        soap._turn(state)
+    assert all(torch.equal(state[name], value) for name, value in before.items())
