@@ -43,9 +43,7 @@ def inspect_files(
             failed += 1
             say(f"{path}: {f'{outcome}'.removeprefix(f'{path}: ')}")
         else:
-            write(
-                "-", outcome.text.encode()
-            )  # outside of the attempt: where it fails, there is no use in more
+            write("-", outcome.text.encode())  # not within the attempt: where it fails, more is of no use
     return Outcome(1, f"{failed} of {len(paths)} files cannot be read") if failed else Outcome()
 
 

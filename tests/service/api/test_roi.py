@@ -230,7 +230,7 @@ def test_admission_counts_the_pixels_of_masks(tiny_codec: Codec, *, masked: bool
         limits=Limits(),
         mask=grey_png(MASK) if masked else None,
     )
-    assert other.pixels == operation.pixels * (2 if masked else 1)
+    assert other.held_pixels == operation.held_pixels * (2 if masked else 1)
     assert (other.kind == operation.kind) is not masked
 
 
