@@ -31,6 +31,7 @@ from training.run.validation import validation_pictures
 _CALIBRATION_PIXELS = 30_000_000  # over all qualities
 _FIXED_RATE_PIXELS = 10_000_000
 _SIDE = 1024  # pictures are cut to it
+_JUDGED = 48  # pictures that the card's curve is of
 _CURVE_QUALITIES = (1.0, 20.0, 40.0, 60.0, 80.0, 100.0)
 
 
@@ -84,7 +85,7 @@ def export(config: TrainConfig, *, weights: Path, to: Path, note: str = "") -> N
     with writing(to):
         info = save_checkpoint(tensors, config.codec, to, card=card)
     codec = load_codec(to.name, model_dir=to.parent)
-    pictures = validation_pictures(config.val_files).pictures
+    pictures = validation_pictures(config.val_files, at_most=_JUDGED).pictures
     curve = _curve(codec, [picture.array[:_SIDE, :_SIDE] for picture in pictures])
     with writing(to):
         save_checkpoint(tensors, config.codec, to, card={**card, "validation_curve": curve})

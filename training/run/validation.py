@@ -16,7 +16,7 @@ from training.measure.metrics import psnr_of_mse
 from training.recipes.base import AnyNetwork, Probe, Recipe
 
 _UNIT = 16  # a multiple of every profile's cell
-_MAX_PICTURES = 12
+_WATCHED = 12  # pictures
 _MAX_SIDE = 1024
 _FLAT_SIDE = 768
 
@@ -68,19 +68,19 @@ class Validation:
         return recipe.probe(network, x, label, stage=stage)
 
 
-def validation_pictures(patterns: Sequence[str]) -> Pictures:
-    """The pictures of the first 12 files of some glob patterns, without those that are smaller than a cell.
+def validation_pictures(patterns: Sequence[str], *, at_most: int) -> Pictures:
+    """The pictures of the first so many files of some glob patterns, without those that are smaller than a cell.
 
     Raises:
         ParameterError: a pattern matches nothing, or no picture can be used.
         BrokenImageError: more than 5 % of these files cannot be read; names the first.
     """
-    return load_pictures(patterns, min_side=_UNIT, at_most=_MAX_PICTURES)
+    return load_pictures(patterns, min_side=_UNIT, at_most=at_most)
 
 
 def load_validation(patterns: Sequence[str]) -> Validation:
     """`validation_pictures`, cut to whole cells, and what of them was left out; raises as that."""
-    found = validation_pictures(patterns)
+    found = validation_pictures(patterns, at_most=_WATCHED)
     flat = np.full((_FLAT_SIDE, _FLAT_SIDE, 3), 12, np.uint8)
     pictures = (*(_cut(picture.array) for picture in found.pictures), flat)
     return Validation(pictures, broken=found.broken, small=found.small)
