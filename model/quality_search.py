@@ -16,7 +16,7 @@ from model.options import SIZES, Target, TargetName
 # Trials by the estimate; after them the interval is halved instead. A quality that has been reached by then nearly
 # will do: in small files it does not rise everywhere, by some tenths of a decibel, and no position need have what is
 # wanted.
-_GUIDED = 4
+_GUIDED = 5
 _ENDLESS = 1 << 48  # bytes: larger than every file
 _AXIS = np.arange(QUALITY_STEPS + 1, dtype=np.float64)
 _SAMPLED = QUALITY_STEPS // 8  # positions to both sides of the first guess

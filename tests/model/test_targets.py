@@ -273,7 +273,7 @@ class Counted:
 def test_a_target_costs_few_encodings(codec: Codec, name: str) -> None:
     array = drawn_or_taken(name)
     pixels = array.shape[0] * array.shape[1]
-    counts = []
+    sizes, psnrs = [], []
     for quality in (20, 50, 80):
         file = codec.encode(array, EncodeOptions(quality=quality, lossless=False))
         counted = Counted(
@@ -281,16 +281,17 @@ def test_a_target_costs_few_encodings(codec: Codec, name: str) -> None:
         )
         assert 0.97 * len(file) <= len(counted.file) <= len(file)
         assert counted.decoded == counted.synthesised == 0
-        counts.append(counted.encoded)
+        sizes.append(counted.encoded)
         reached = psnr(array, codec.decode(file))
         counted = Counted(
             codec.encoding(array, EncodeOptions(target_psnr=reached - 0.05, lossless=False)), pixels=pixels
         )
         assert counted.encoded == counted.synthesised
         assert counted.decoded == 0  # the codes are known
-        counts.append(counted.encoded)
-    assert max(counts) < 4.5
-    assert sum(counts) / len(counts) < 4
+        psnrs.append(counted.encoded)
+    assert max(sizes) < 4.5
+    assert max(psnrs) < 5.5
+    assert sum(sizes + psnrs) / 6 < 4
 
 
 @given(

@@ -95,8 +95,8 @@ def _tell(trainer: Trainer) -> None:
 
 def _minutes(text: str) -> float:
     value = float(text)
-    if not (value > 0 and math.isfinite(value)):
-        raise argparse.ArgumentTypeError(f"above 0 and finite, got {text}")
+    if not (value >= 0 and math.isfinite(value)):
+        raise argparse.ArgumentTypeError(f"at least 0 and finite, got {text}")
     return value
 
 

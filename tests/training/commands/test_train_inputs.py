@@ -23,7 +23,7 @@ __all__ = ["folder"]  # a fixture
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--minutes", value) for value in ("0", "-1", "inf", "nan", "x")]
+    [("--minutes", value) for value in ("-1", "inf", "nan", "x")]
     + [("--steps", value) for value in ("-1", "1.5", "inf")],
 )
 def test_a_length_that_is_none_is_refused(

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,14 @@ from training.run.trainer import Trainer
 from training.run.validation import Validation
 
 __all__ = ["folder"]  # a fixture
+
+
+@pytest.fixture(autouse=True)
+def _python_handles_the_signal() -> Iterator[None]:
+    """Also where the tests run in the background of a shell, which has them ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def trainer_of(folder: Path) -> Trainer:
