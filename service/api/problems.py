@@ -202,7 +202,7 @@ def from_job_error(error: job_errors.JobError) -> ProblemError:
             kind, str(error), limit=error.limit, headers={"Retry-After": str(error.retry_after)}
         )
     if isinstance(error, job_errors.TooMuchWorkError):
-        return ProblemError(kind, str(error), limit=error.limit, actual=round(error.seconds, 1))
+        return ProblemError(kind, str(error), limit=round(error.limit, 1), actual=round(error.seconds, 1))
     if isinstance(error, job_errors.StalledError):
         return ProblemError(kind, str(error), limit=error.limit, actual=round(error.age, 1))
     wait = _WAITS.get(kind)
