@@ -13,9 +13,7 @@ _FIRST_GUESS = 1.0  # seconds for a megapixel, before anything has been measured
 _CAUTION = 1.2  # of what is expected, which is a mean
 _OVERHEAD = 0.02  # megapixels that even the smallest picture counts as
 _DOUBT = 0.5  # of what is expected, where work is refused for ever: the machine may have been busy with other things
-_FORGETTING = (
-    0.9  # of what is expected that stays after such a refusal, since what is not done teaches nothing
-)
+_FORGETTING = 0.9  # of it that stays after such a refusal, since what is not done teaches nothing
 
 
 @dataclass(eq=False)
@@ -59,6 +57,11 @@ class Ticket:
     def left(self) -> float:
         """Seconds of work that are expected to remain."""
         return max(0.0, self.seconds - self.spent)
+
+    @property
+    def alone_left(self) -> float:
+        """How long it is expected to last from now on where nothing else is done, in seconds."""
+        return self.alone * self.left / self.seconds if self.seconds else 0.0
 
 
 class Admission:
@@ -118,8 +121,7 @@ class Admission:
         tickets = tuple(self._tickets)
         before = [each for each in tickets if each is not ticket and each.priority < ticket.priority]
         waiting = 0 if ticket.started else sum(not each.started for each in before)
-        own = ticket.alone * ticket.left / ticket.seconds if ticket.seconds else 0.0
-        return waiting, sum(each.left for each in before) / self.workers + own
+        return waiting, sum(each.left for each in before) / self.workers + ticket.alone_left
 
     def expected(self, kind: str, work: int) -> float:
         """How long a job of so much work is expected to take on one worker, in seconds."""
@@ -169,17 +171,16 @@ class Admission:
         """Raise RefusedError where a job would come too late, or others that would not be late without it."""
         if not self._tickets:
             return
+        added = _CAUTION * ticket.left / self.workers  # to the time until those behind it are done
         worst = before = 0.0  # by how much a job would be late; work before it, in seconds of one worker
-        added = 0.0  # by the new job to that of others
+        behind = False
         for each in sorted((*self._tickets, ticket), key=lambda each: each.priority):
-            own = each.alone * each.left / each.seconds if each.seconds else 0.0
-            late = ticket.admitted + _CAUTION * ((before + added) / self.workers + own) - each.deadline
-            if each is ticket:
-                worst, added = max(worst, late), ticket.left
-            else:
-                lost_anyhow = late - _CAUTION * added / self.workers > 0
-                worst = worst if lost_anyhow or not added else max(worst, late)
-                before += each.left
+            done = ticket.admitted + _CAUTION * (before / self.workers + each.alone_left)
+            late = done - each.deadline
+            if each is ticket or (behind and late <= added):
+                worst = max(worst, late)
+            behind = behind or each is ticket
+            before += each.left
         if worst > 0:
             raise self._refusal(
                 f"It would take about {self.backlog + ticket.alone:.0f} s and so not be done, or others not, within "

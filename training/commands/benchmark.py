@@ -15,7 +15,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -179,6 +179,12 @@ def time_all(subjects: Sequence[Subject], arrays: Sequence[Pixels], *, rounds: i
     )
 
 
+def _markdown(head: str, rows: Iterable[str], *after: str) -> str:
+    """A table of a head and rows, each `| ... | ... |`, and lines behind it."""
+    rule = f"|{'---|' * (head.count('|') - 1)}"
+    return "\n".join([head, rule, *rows, "", *(line for text in after for line in (text, ""))])
+
+
 def speed_table(timings: Sequence[Timing], arrays: Sequence[Pixels], rounds: int, device: str) -> str:
     """Markdown: milliseconds, and the share of the last one's time that the first takes."""
     ours, reference = timings
@@ -188,109 +194,81 @@ def speed_table(timings: Sequence[Timing], arrays: Sequence[Pixels], rounds: int
     )
     load = f", load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     megapixels = statistics.median(array.shape[0] * array.shape[1] for array in arrays) / 1e6
-    return "\n".join(
-        [
-            f"| median over {len(arrays)} pictures | {ours.name} | {reference.name} | ratio |",
-            "|---|---|---|---|",
-            *(f"| {what} | {1000 * a:.0f} ms | {1000 * b:.0f} ms | {a / b:.2f} |" for what, a, b in rows),
-            "",
-            f"{megapixels:.2f} megapixels, {rounds} rounds, {device}, {torch.get_num_threads()} threads, "
-            f"torch {torch.__version__}{load}.",
-            "",
-        ]
+    return _markdown(
+        f"| median over {len(arrays)} pictures | {ours.name} | {reference.name} | ratio |",
+        (f"| {what} | {1000 * a:.0f} ms | {1000 * b:.0f} ms | {a / b:.2f} |" for what, a, b in rows),
+        f"{megapixels:.2f} megapixels, {rounds} rounds, {device}, {torch.get_num_threads()} threads, "
+        f"torch {torch.__version__}{load}.",
     )
 
 
 def memory_table(use: MemoryUse) -> str:
     """Markdown: the process's peak after each step."""
     steps = (("codec and picture loaded", use.loaded), ("encoded", use.encoded), ("decoded", use.decoded))
-    return "\n".join(
-        [
-            f"| {use.width}x{use.height}, {use.width * use.height / 1e6:.1f} megapixels | peak resident memory |",
-            "|---|---|",
-            *(f"| {step} | {size / 2**20:.0f} MiB |" for step, size in steps),
-            "",
-        ]
+    return _markdown(
+        f"| {use.width}x{use.height}, {use.width * use.height / 1e6:.1f} megapixels | peak resident memory |",
+        (f"| {step} | {size / 2**20:.0f} MiB |" for step, size in steps),
     )
 
 
 def tile_table(rows: Sequence[TileUse]) -> str:
     """Markdown: each tile size beside the last one."""
     one = rows[-1]
-    return "\n".join(
-        [
-            "| tile | bytes | PSNR | decode the whole | decode 256x256 in the middle |",
-            "|---|---|---|---|---|",
-            *(
-                f"| {row.tile} | {100 * (row.size / one.size - 1):+.2f} % | {row.psnr - one.psnr:+.3f} dB "
-                f"| {1000 * row.whole:.0f} ms | {1000 * row.region:.0f} ms |"
-                for row in rows
-            ),
-            "",
-        ]
+    return _markdown(
+        "| tile | bytes | PSNR | decode the whole | decode 256x256 in the middle |",
+        (
+            f"| {row.tile} | {100 * (row.size / one.size - 1):+.2f} % | {row.psnr - one.psnr:+.3f} dB "
+            f"| {1000 * row.whole:.0f} ms | {1000 * row.region:.0f} ms |"
+            for row in rows
+        ),
     )
 
 
 def prefix_table(rows: Sequence[PrefixUse], half: HalfUse) -> str:
     """Markdown: each number of groups, and a line on files that are cut in half."""
-    return "\n".join(
-        [
-            "| groups | share of the bytes | PSNR, cut there | PSNR, `groups` of the whole file |",
-            "|---|---|---|---|",
-            *(f"| {r.groups} | {r.share:.0%} | {r.cut:.2f} dB | {r.preview:.2f} dB |" for r in rows),
-            "",
-            f"Cut at the border nearest to half of the bytes ({half.share:.0%}): {half.behind:.2f} dB behind a file "
-            f"encoded for that size, at most {half.most:.2f} dB.",
-            "",
-        ]
+    return _markdown(
+        "| groups | share of the bytes | PSNR, cut there | PSNR, `groups` of the whole file |",
+        (f"| {r.groups} | {r.share:.0%} | {r.cut:.2f} dB | {r.preview:.2f} dB |" for r in rows),
+        f"Cut at the border nearest to half of the bytes ({half.share:.0%}): {half.behind:.2f} dB behind a file "
+        f"encoded for that size, at most {half.most:.2f} dB.",
     )
 
 
 def target_table(rows: Sequence[TargetUse]) -> str:
     """Markdown: each target."""
-    return "\n".join(
-        [
-            "| target | pictures | farthest from it | bytes | PSNR | time | beside a fixed quality | at most |",
-            "|---|---|---|---|---|---|---|---|",
-            *(
-                f"| {_asked(row)} | {row.pictures} | {_farthest(row)} | {row.size:.0f} | {row.psnr:.2f} dB "
-                f"| {1000 * row.seconds:.0f} ms | {row.ratio:.1f}x | {row.longest:.1f}x |"
-                for row in rows
-            ),
-            "",
-        ]
+    return _markdown(
+        "| target | pictures | farthest from it | bytes | PSNR | time | beside a fixed quality | at most |",
+        (
+            f"| {_asked(row)} | {row.pictures} | {_farthest(row)} | {row.size:.0f} | {row.psnr:.2f} dB "
+            f"| {1000 * row.seconds:.0f} ms | {row.ratio:.1f}x | {row.longest:.1f}x |"
+            for row in rows
+        ),
     )
 
 
 def region_table(rows: Sequence[RegionUse]) -> str:
     """Markdown: each weight of a region in the middle."""
-    return "\n".join(
-        [
-            f"| weight, at {rows[0].bpp:.2f} bpp | PSNR inside | of the least picture | PSNR outside |",
-            "|---|---|---|---|",
-            *(
-                f"| {r.weight:g} | {r.inside:+.2f} dB | {r.least:+.2f} dB | {r.outside:+.2f} dB |"
-                for r in rows
-            ),
-            "",
-        ]
+    return _markdown(
+        f"| weight, at {rows[0].bpp:.2f} bpp | PSNR inside | of the least picture | PSNR outside |",
+        (f"| {r.weight:g} | {r.inside:+.2f} dB | {r.least:+.2f} dB | {r.outside:+.2f} dB |" for r in rows),
     )
 
 
 def screen_table(screens: Sequence[Screen]) -> str:
     """Markdown: each picture beside JPEG files of the same size, and how often it is no worse."""
     columns = [f"{use.jpeg}, {use.quality}" for use in screens[0].uses]
-    lines = [
-        f"| | lossless | quality 50 | {' | '.join(columns)} |",
-        f"|---|---|---|{'---|' * len(columns)}",
-    ]
+    lines = []
     for each in screens:
         size, kept = each.half
         half = "lossless" if kept else f"{size} B"
         lines.append(f"| {each.name} | {each.lossless} B | {half} | {' | '.join(map(_gain, each.uses))} |")
     uses = [use for each in screens for use in each.uses]
     good = sum(use.ours is not None and use.ours >= use.psnr for use in uses)
-    return "\n".join([*lines, "", f"No worse than JPEG at its size in {good} of {len(uses)} cases.", ""])
+    return _markdown(
+        f"| | lossless | quality 50 | {' | '.join(columns)} |",
+        lines,
+        f"No worse than JPEG at its size in {good} of {len(uses)} cases.",
+    )
 
 
 def _gain(use: ScreenUse) -> str:
@@ -302,17 +280,12 @@ def _gain(use: ScreenUse) -> str:
 
 def effort_table(rows: Sequence[EffortUse]) -> str:
     """Markdown: each effort beside the default one."""
-    return "\n".join(
-        [
-            "| effort | bytes at equal PSNR | of the least picture | time | beside the default |",
-            "|---|---|---|---|---|",
-            *(
-                f"| {row.effort} | {row.bd_rate:+.1f} % | {row.worst:+.1f} % "
-                f"| {row.seconds:.1f} s | {row.ratio:.1f}x |"
-                for row in rows
-            ),
-            "",
-        ]
+    return _markdown(
+        "| effort | bytes at equal PSNR | of the least picture | time | beside the default |",
+        (
+            f"| {row.effort} | {row.bd_rate:+.1f} % | {row.worst:+.1f} % | {row.seconds:.1f} s | {row.ratio:.1f}x |"
+            for row in rows
+        ),
     )
 
 
