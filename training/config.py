@@ -29,7 +29,7 @@ Whole = Annotated[int, Field(gt=0)]
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Scale = Annotated[float, Field(gt=0, le=1)]
+Scale = Annotated[float, Field(gt=0, le=2)]
 Several = Annotated[tuple[T, ...], BeforeValidator(_as_tuple)]
 """One value or a list of them."""
 
@@ -126,8 +126,9 @@ class TrainConfig:
             coder made of the training pictures. Layers of other names or shapes start anew.
         stages: see `Stage`; one after the other.
         patch: side of the crops, in pixels; a multiple of 16, and for `cwic` 192 or more for a codec to be used.
-        scales: of the pictures' sides, 1 or less: each picture is trained on at all of them that leave room for a
-            crop, with a chance proportional to its area then. Small scales show more detail in a crop.
+        scales: of the pictures' sides, at most 2: each picture is trained on at all of them that leave room for a
+            crop, with a chance proportional to its area then; above 1, to that at the scale's inverse. Small scales
+            show more detail in a crop; large ones are soft, as pictures of large cameras are.
         batch: crops in a step, of each process.
         plane_share: `cwic`: share of the crops whose quality varies over the crop.
         prefix_share: `cwic`: share of the crops that are coded as a file that was cut after some channel group.

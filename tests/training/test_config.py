@@ -57,7 +57,7 @@ from training.run.trainer import recipe_of
         ({"stages": [{"name": "a", "schedule": "constant", "rate_weight": 1}]}, r"both\) for rate_weight;"),
         ({"patch": 100}, "multiple of 16"),
         ({"batch": 0}, "batch: .* greater than 0, got 0"),
-        ({"scales": [1, 1.5]}, "scales.1: .* less than or equal to 1, got 1.5"),
+        ({"scales": [1, 2.5]}, "scales.1: .* less than or equal to 2, got 2.5"),
         ({"scales": []}, "scales: .* at least 1 item"),
         ({"scales": 0.5}, "scales: 1 must be among them, got"),
         ({"seed": -1}, "seed: .* equal to 0, got -1"),

@@ -44,20 +44,23 @@ class PicturePool:
         cls,
         arrays: Sequence[Pixels],
         *,
+        weights: Sequence[float] | None = None,
         device: torch.device | str = "cpu",
         broken: tuple[Path, ...] = (),
         small: tuple[Path, ...] = (),
     ) -> "PicturePool":
         """A pool of [H, W, 3] pictures.
 
-        A picture is drawn with a chance proportional to its area, so that all pixels are seen equally often.
+        A picture is drawn with a chance proportional to its weight: its area if None, so that all pixels are seen
+        equally often.
 
         Raises:
-            ParameterError: no pictures.
+            ParameterError: no pictures, or something else than pictures.
         """
         if not arrays:
             raise ParameterError("a pool needs at least one picture")
         areas = torch.tensor([array.shape[0] * array.shape[1] for array in arrays])
+        chances = areas if weights is None else torch.tensor(weights)
         ends = areas.cumsum(0)
         starts = ends - areas
         pixels = torch.empty((int(ends[-1]), 3), dtype=torch.uint8, device=device)
@@ -72,7 +75,7 @@ class PicturePool:
             starts=starts,
             heights=torch.tensor([array.shape[0] for array in arrays]),
             widths=torch.tensor([array.shape[1] for array in arrays]),
-            chances=areas / areas.sum(),
+            chances=chances / chances.sum(),
             broken=broken,
             small=small,
         )
@@ -131,15 +134,26 @@ def load_pool(
 ) -> PicturePool:
     """The pool of all pictures that match some glob patterns and that hold a crop of `patch` pixels.
 
-    Each is there once for each of `scales` (1 or less, of its sides) at which it still holds one.
+    Each is there once for each of `scales` (of its sides) at which it still holds one. Its weight is its area then;
+    enlarged it has that of a picture that is smaller by as much, since it is softer, not more.
 
     Raises:
         ParameterError: a pattern matches nothing, or every picture is smaller than a crop.
         BrokenImageError: more than 5 % of the files cannot be read; names the first.
     """
     found = load_pictures(patterns, min_side=patch, limits=limits, progress=progress)
-    arrays = [array for picture in found.pictures for array in _scaled(picture.array, scales, least=patch)]
-    return PicturePool.of(arrays, device=device, broken=found.broken, small=found.small)
+    arrays: list[Pixels] = []
+    weights: list[float] = []
+    for picture in found.pictures:
+        own = _area(picture.array)
+        for array in _scaled(picture.array, scales, least=patch):
+            arrays.append(array)
+            weights.append(min(_area(array), own**2 / _area(array)))
+    return PicturePool.of(arrays, weights=weights, device=device, broken=found.broken, small=found.small)
+
+
+def _area(array: Pixels) -> int:
+    return array.shape[0] * array.shape[1]
 
 
 def _scaled(array: Pixels, scales: Iterable[float], *, least: int) -> Iterator[Pixels]:

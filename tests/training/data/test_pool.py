@@ -191,3 +191,15 @@ def test_pictures_are_there_at_every_scale_that_holds_a_crop(tmp_path: Path) -> 
     assert float(crops.flatten(1).std(1).min()) < 0.8 * float(
         crops.flatten(1).std(1).max()
     )  # noise, averaged
+
+
+def test_enlarged_pictures_are_softer_and_drawn_less_often(tmp_path: Path) -> None:
+    write_png(tmp_path / "a.png", noise(40, 60))
+    pool = load_pool([f"{tmp_path}/*"], patch=16, scales=(1.5, 1, 0.5))
+    assert pool.heights.tolist() == [60, 40, 20]
+    assert torch.allclose(pool.chances, torch.tensor([16, 36, 9]) / 61)
+    own, enlarged = (load_pool([f"{tmp_path}/*"], patch=16, scales=scales) for scales in ((1,), (1, 1.5)))
+    steps = [
+        part.float().diff(dim=0).square().mean() for part in (own.pixels, enlarged.pixels[len(own.pixels) :])
+    ]
+    assert steps[1] < 0.6 * steps[0]
