@@ -157,12 +157,13 @@ class Settings(BaseSettings):
         default=512,
         ge=1,
         description="Bytes per second that a body must arrive with, in any ten seconds in which it is waited for; "
-        "below: 408.",
+        "below: 408. An answer must be taken with as many, in any thirty seconds; below: cut off.",
     )
     max_body_memory: int = Field(
-        default=256 * 2**20,
+        default=512 * 2**20,
         ge=1,
-        description="Bytes of the bodies of all requests at once, half of it for one client; above: 429.",
+        description="Bytes of the bodies of all requests and of all answers that are not sent yet, half of it for "
+        "one client; above: 429, before any work.",
     )
     stall_timeout: Seconds = Field(
         default=300, description="Seconds without a sign of life from a worker until `/livez` says 503."

@@ -46,8 +46,8 @@ ORDER = {
         "replica", "ray",
     ),
     "service.api": (
-        "query", "problems", "negotiation", "rate", "addresses", "ending", "framing", "guard", "auth", "browsers",
-        "connections", "protocol", "requests", "openapi", "parameters", "schemas", "body", "dependencies",
+        "query", "problems", "negotiation", "rate", "addresses", "taking", "ending", "framing", "guard", "auth",
+        "browsers", "connections", "protocol", "requests", "openapi", "parameters", "schemas", "body", "dependencies",
         "codec_routes", "file_routes", "status_routes",
     ),
     "service.web": ("pages",),

@@ -41,7 +41,7 @@ class BodyLimit:
         count = 0
         more = True
         rate = BodyRate(self._min_rate)
-        body: Body | None = scope.get("state", {}).get(BODY)  # absent behind any other server than ours
+        body = share_of(scope)
 
         async def counted() -> Message:
             nonlocal count, more
@@ -78,6 +78,12 @@ class BodyLimit:
                 limit=self._max_bytes,
                 actual=size,
             )
+
+
+def share_of(scope: Scope) -> Body | None:
+    """A request's share of the memory for bodies; there is none behind any other server than ours."""
+    share: Body | None = scope.get("state", {}).get(BODY)
+    return share
 
 
 class Sent(NamedTuple):

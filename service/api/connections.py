@@ -1,4 +1,4 @@
-"""What all connections share: how many there are, who has them, and the bytes of bodies that they hold.
+"""What all connections share: how many there are, who has them, and the bytes of bodies and answers that they hold.
 
 Everything here is called on the event loop.
 """
@@ -16,9 +16,11 @@ from service.settings import Settings
 RESERVED_FILES = 512
 TURNED_AWAY = 64  # connections above the limit that may stay until their client has read why
 RETRY_AFTER = {"Retry-After": "5"}
-DISPLACED = "displaced"  # the one reason for a cut that is no kind of problem
+DISPLACED = "displaced"  # this reason for a cut, and the next, are no kinds of problems
+NOT_TAKEN = "answer-not-taken"
 CUTS = (
     DISPLACED,
+    NOT_TAKEN,
     problems.BAD_REQUEST.slug,
     problems.HEADER_TIMEOUT.slug,
     problems.HEADER_TOO_LARGE.slug,
@@ -50,6 +52,8 @@ class Connection(Protocol):
 class Body:
     """One request's share of the memory for bodies, and why the rest of its body is not taken, if so.
 
+    Once there is an answer, the share is that of the answer's body, until all but a little of it is sent.
+
     Attributes:
         client: whose request it is; empty where it is not counted.
         refusal: raised to whoever reads the body; set by the connection.
@@ -63,7 +67,23 @@ class Body:
 
     def take(self, size: int) -> None:
         """Count bytes that have arrived; raises ProblemError (429) where there is no room for them."""
-        self._connections.take_bytes(self.client, size)
+        self._connections.check_room(self.client, size)
+        self._hold(size)
+
+    def check_room(self) -> None:
+        """Raise ProblemError (429) where answers take so much room that no work for another one should begin."""
+        self._connections.check_room(self.client)
+
+    def answer(self, size: int) -> None:
+        """Count so many bytes of the answer, in place of what is held.
+
+        They are there already, and find room always: the work for them was not begun while there was none.
+        """
+        self.release()
+        self._hold(size)
+
+    def _hold(self, size: int) -> None:
+        self._connections.hold_bytes(self.client, size)
         self._held += size
 
     def release(self) -> None:
@@ -73,7 +93,7 @@ class Body:
 
 
 class Connections:
-    """The connections of one server, their clients, and the bytes of their bodies.
+    """The connections of one server, their clients, and the bytes of their bodies and answers.
 
     A connection is *waiting* while it has no complete request head: it has sent nothing yet, or half a head, or
     is idle between two requests. Where there are too many connections, the one that waits longest has to go.
@@ -170,8 +190,8 @@ class Connections:
         if peer in self.proxies:
             self._let_go(body.client)
 
-    def take_bytes(self, client: str, size: int) -> None:
-        """Count bytes of a body; raises ProblemError (429) where there is no room for them."""
+    def check_room(self, client: str, size: int = 0) -> None:
+        """Raise ProblemError (429) where there would be too many bytes with so many more."""
         limit, whose = self.settings.max_body_memory, "all requests together"
         actual = self.bytes + size
         if client and actual <= limit and self._bytes_of[client] + size > limit // 2:
@@ -179,16 +199,19 @@ class Connections:
         if actual > limit:
             raise ProblemError(
                 problems.BODY_MEMORY,
-                f"The bodies of {whose} may hold {limit} bytes (CWIC_MAX_BODY_MEMORY).",
+                f"The bodies and unsent answers of {whose} may hold {limit} bytes (CWIC_MAX_BODY_MEMORY).",
                 limit=limit,
                 actual=actual,
                 headers=RETRY_AFTER,
             )
+
+    def hold_bytes(self, client: str, size: int) -> None:
+        """Count bytes of a body or an answer."""
         self.bytes += size
         self._bytes_of[client] += size
 
     def give_bytes_back(self, client: str, size: int) -> None:
-        """Take back what `take_bytes` counted."""
+        """Take back what `hold_bytes` counted."""
         self.bytes -= size
         self._bytes_of[client] -= size
         if not self._bytes_of[client]:

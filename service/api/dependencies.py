@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.api import problems
-from service.api.body import Sent, read_body
+from service.api.body import Sent, read_body, share_of
 from service.api.problems import ProblemError
 from service.jobs.engine import Engine
 from service.jobs.operations import Operation
@@ -33,7 +33,7 @@ async def perform(
     """What a request asks for, done; with its result.
 
     A place is taken when the body is there and its header has told the cost, so that a client that sends slowly
-    holds nobody up.
+    holds nobody up; and only while there is room for answers, so that none is made to be thrown away.
 
     Args:
         engine: that does it.
@@ -50,6 +50,8 @@ async def perform(
     deadline = _deadline(engine, request)
     timing = request.state.timing = Timing(op)
     operation = await _prepared(engine, request, timing, deadline, prepare, prepare_masked)
+    if share := share_of(request.scope):
+        share.check_room()  # for the answer, before there is one: it may have become less since the body came
     result = await engine.perform(
         operation,
         name=request.state.request_id,

@@ -3,19 +3,21 @@
 import asyncio
 import select
 
+from service.api.taking import Taking
+
 LINGER_SECONDS = 30.0  # of dropping what a client still sends
 LINGER_IDLE = 5.0  # seconds without a byte
 LINGER_BYTES = 64 * 2**20
-STALL = 30.0  # seconds in which a client takes nothing of what is sent to it
 FIRST_LOOK, LAST_LOOK = 0.01, 1.0  # seconds between two looks
 
 
 class Ending:
     """The end of one connection; its timers stop by themselves once the transport has closed, or with `stop`."""
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, taking: Taking) -> None:
         self._transport = transport
         self._loop = loop
+        self._taking = taking
         self._dropped = 0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -26,10 +28,10 @@ class Ending:
             self._timer = None
 
     def close(self) -> None:
-        """Close once all is sent, or once the client takes no more of it."""
+        """Close once all is sent, or once the client takes too little of it."""
         self.stop()
         self._transport.close()
-        self._until_sent(-1)
+        self._taking.wait()
 
     def linger(self) -> None:
         """Drop what still comes until the client closes, for bounded time and bytes.
@@ -60,13 +62,6 @@ class Ending:
             self._transport.abort()
         else:
             self._timer = self._loop.call_later(wait, self.look_for_peer, min(2 * wait, LAST_LOOK))
-
-    def _until_sent(self, before: int) -> None:
-        left = self._transport.get_write_buffer_size()
-        if left and left == before:
-            self._transport.abort()
-        elif left:
-            self._timer = self._loop.call_later(STALL, self._until_sent, left)
 
     def _until_silent(self, end: float, before: int) -> None:
         if self._dropped == before or self._loop.time() >= end:

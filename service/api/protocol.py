@@ -21,11 +21,13 @@ from uvicorn.server import ServerState
 
 from service.api import problems
 from service.api.addresses import Origin
-from service.api.connections import BODY, Body, Connections, Refusal
+from service.api.connections import BODY, NOT_TAKEN, Body, Connections, Refusal
 from service.api.ending import Ending
 from service.api.framing import Framing
 from service.api.problems import ProblemError
+from service.api.taking import Taking
 
+PIECE = 2**16  # bytes of an answer that are handed to the transport at a time, once it has room
 MAX_PIPELINE = 16  # requests sent ahead while an earlier one is answered
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"  # not 102, which Python's http.client takes for the answer itself
 
@@ -44,6 +46,7 @@ class GuardedProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._framing = Framing()
+        self._taking: Taking
         self._ending: Ending
         self._peer: Origin
         self._bodies: dict[RequestResponseCycle, Body] = {}  # of requests that have not ended
@@ -64,7 +67,11 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         super().connection_made(transport)
-        self._ending = Ending(transport, self.loop)
+        minimum = self.shared.settings.min_body_rate
+        self._taking = Taking(
+            transport, self.loop, minimum=minimum, on_cut=lambda: self.shared.on_cut(NOT_TAKEN)
+        )
+        self._ending = Ending(transport, self.loop, self._taking)
         self._peer = Origin(*(self.client or ("", 0)), self.scheme or "http")
         self._await_header()
         if error := self.shared.add(self, self._peer.host):
@@ -75,6 +82,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._stop_waiting()
         self._ending.stop()
+        self._taking.stop()
         self.shared.remove(self)
         for cycle, _ in self.pipeline:  # their apps were never called
             self._end(cycle)
@@ -216,6 +224,14 @@ class GuardedProtocol(HttpToolsProtocol):
 
     # What is answered
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._taking.wait()
+
+    def resume_writing(self) -> None:
+        self._taking.rest()
+        super().resume_writing()
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
         super()._start_asgi_task(cycle, partial(self._call, cycle, app))
@@ -232,19 +248,40 @@ class GuardedProtocol(HttpToolsProtocol):
 
         async def answering(message: Any) -> None:
             notice()
-            if message["type"] == "http.response.start":
-                if cycle.more_body:
-                    cycle.keep_alive = False
-            elif not message.get("more_body", False):
-                self._closing = not cycle.keep_alive
-                # or uvicorn closes at once, and what still comes resets the connection
-                cycle.keep_alive = True
+            if message["type"] != "http.response.start":
+                await self._send_body(cycle, message, send)
+                return
+            if cycle.more_body:
+                cycle.keep_alive = False
             await send(message)
 
         try:
             await app(scope, reading, answering)
+        except asyncio.CancelledError:  # the time is up in which the process was to end
+            if not cycle.response_started:
+                raise
+            cycle.disconnected = True  # an answer that nobody has taken is no fault for the log
+            self.transport.abort()
         finally:
             self._end(cycle)
+
+    async def _send_body(self, cycle: RequestResponseCycle, message: Any, send: Any) -> None:
+        """Hand bytes of an answer to the transport as it has room for them; until then they are the request's."""
+        content, more = message.get("body", b""), message.get("more_body", False)
+        self._bodies[cycle].answer(len(content))
+        for start in range(0, max(1, len(content)), PIECE):
+            await self.flow.drain()
+            cycle.disconnected = cycle.disconnected or self.transport.is_closing()
+            if cycle.disconnected:
+                return
+            piece = content[start : start + PIECE]  # a copy: what the transport holds must not keep the whole
+            if last := not more and start + PIECE >= len(content):
+                self._closing = not cycle.keep_alive
+                # or uvicorn closes at once, and what still comes resets the connection
+                cycle.keep_alive = True
+            await send({**message, "body": piece, "more_body": not last})
+            if not last:
+                await asyncio.sleep(0)  # a client that takes all at once leaves time for the others
 
     def on_response_complete(self) -> None:
         cycle, self._running = self._running, None

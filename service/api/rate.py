@@ -1,4 +1,4 @@
-"""How fast a body arrives: bytes over a sliding window of the time in which it was waited for."""
+"""How fast bytes move: over a sliding window of the time in which a client was waited for."""
 
 import asyncio
 import time
@@ -10,18 +10,38 @@ WINDOW = 10.0  # seconds: a train's tunnel is shorter, and a place that is held 
 STEPS = 20  # looks in a window
 
 
-class BodyRate:
-    """Waits for the parts of one body, and tells when they come too slowly.
+class Rate:
+    """Bytes over a sliding window; only the time counts that it is told of.
 
-    Only the time inside `receive` counts: what the server does between two parts is not the client's fault. Nor is
-    a pause of the whole process: no wait counts for more than two steps.
+    What the server does between two waits is not the client's fault. Nor is a pause of the whole process: no wait
+    counts for more than two steps.
     """
 
-    def __init__(self, minimum: float) -> None:
-        self._least = minimum * WINDOW
-        self._step = WINDOW / STEPS
-        self._arrived: deque[int] = deque([0], maxlen=STEPS + 1)  # bytes of each step, the current one last
+    def __init__(self, minimum: float, *, window: float) -> None:
+        self.step = window / STEPS
+        self._least = minimum * window
+        self._moved: deque[int] = deque([0], maxlen=STEPS + 1)  # bytes of each step, the current one last
         self._into_step = 0.0
+
+    def count(self, seconds: float, moved: int = 0) -> None:
+        """Count time in which the client was waited for, and the bytes that it has moved."""
+        self._into_step += min(seconds, 2 * self.step)
+        while self._into_step >= self.step:
+            self._into_step -= self.step
+            self._moved.append(0)
+        self._moved[-1] += moved
+
+    @property
+    def too_low(self) -> bool:
+        """Whether a whole window has brought less than it should."""
+        return len(self._moved) > STEPS and sum(self._moved) < self._least
+
+
+class BodyRate(Rate):
+    """Waits for the parts of one body, and tells when they come too slowly."""
+
+    def __init__(self, minimum: float) -> None:
+        super().__init__(minimum, window=WINDOW)
 
     async def receive(self, receive: Receive) -> Message:
         """The next message; raises TimeoutError once a whole window has brought less than it should."""
@@ -29,23 +49,14 @@ class BodyRate:
             started = time.monotonic()
             message: Message | None = None
             try:
-                async with asyncio.timeout(self._step):
+                async with asyncio.timeout(self.step):
                     message = await receive()
             except TimeoutError:
                 pass
-            self.pass_time(time.monotonic() - started)
-            if message is not None:
-                self._arrived[-1] += len(message.get("body", b""))
+            self.count(time.monotonic() - started, len(message.get("body", b"")) if message else 0)
             if message is not None and not message.get("more_body", False):
                 return message
-            if len(self._arrived) > STEPS and sum(self._arrived) < self._least:
+            if self.too_low:
                 raise TimeoutError
             if message is not None:
                 return message
-
-    def pass_time(self, seconds: float) -> None:
-        """Count time in which the body was waited for."""
-        self._into_step += min(seconds, 2 * self._step)
-        while self._into_step >= self._step:
-            self._into_step -= self._step
-            self._arrived.append(0)

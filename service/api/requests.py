@@ -57,6 +57,7 @@ class RequestContext:
         request.state.started = started = time.monotonic()
         token = logs.request_id.set(request.state.request_id)
         status, size, received = 0, 0, 0
+        handed: float | None = None  # when the answer was; how long the client takes for it is its own affair
 
         async def count() -> Message:
             nonlocal received
@@ -66,20 +67,22 @@ class RequestContext:
             return message
 
         async def reply(message: Message) -> None:
-            nonlocal status, size
+            nonlocal status, size, handed
             if message["type"] == "http.response.start":
                 status = message["status"]
                 self._add_headers(request, MutableHeaders(scope=message), span)
             elif message["type"] == "http.response.body":
                 size += 0 if method == "HEAD" else len(message.get("body", b""))
+                handed = time.monotonic()
             await send(message)
 
         try:
             with self._metrics.in_progress.track_inprogress():
                 await self._app(scope, count, reply)
         finally:
+            seconds = (handed or time.monotonic()) - started
             self._account(
-                request, span, method=method, status=status, size=size, received=received, started=started
+                request, span, method=method, status=status, size=size, received=received, seconds=seconds
             )
             logs.request_id.reset(token)
 
@@ -99,7 +102,7 @@ class RequestContext:
         status: int,
         size: int,
         received: int,
-        started: float,
+        seconds: float,
     ) -> None:
         timing = _timing(request)
         if timing:
@@ -115,7 +118,7 @@ class RequestContext:
                 status=status or problems.CLIENT_GONE.status,  # cancelled before it was answered
                 received=received,
                 size=size,
-                seconds=time.monotonic() - started,
+                seconds=seconds,
                 client=request.client.host if request.client else "",
                 request_id=request.state.request_id,
                 key=key.name if key else None,

@@ -84,7 +84,7 @@ class Metrics:
         )
         self.refused = Counter(
             "cwic_connections_refused",
-            "Connections turned away, displaced by newer ones, or ended for what they sent or did not send.",
+            "Connections turned away, displaced by newer ones, or ended for what they sent, or did not send or take.",
             ("reason",),
             registry=registry,
         )
@@ -166,7 +166,7 @@ class Metrics:
         connections.set_function(count)
         held = Gauge(
             "cwic_body_bytes_in_flight",
-            "Bytes of bodies that have arrived, of requests that have not ended.",
+            "Bytes of bodies that have arrived, or of answers that are not sent, of requests that have not ended.",
             registry=self.registry,
         )
         held.set_function(body_bytes)

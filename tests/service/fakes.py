@@ -20,6 +20,7 @@ from tests.containers import ReadsContainers
 from tests.effort import wait_until
 
 LAST_GROUP = b"last group"
+LARGE = 10_000_000  # bytes: twice what a system takes without sending it
 
 
 def nothing(_: Pixels) -> None:
@@ -82,7 +83,7 @@ class FakeCodec(ReadsContainers):
         payloads += [zlib.compress(array.tobytes(), 1), *rest]
         extensions = file_format.extensions_of(options.metadata)
         return file_format.pack(
-            header, payloads if options.lossless else [*payloads, LAST_GROUP, *rest], extensions
+            header, payloads if options.lossless else [*payloads, self._last_group(array), *rest], extensions
         )
 
     def decoding(
@@ -122,6 +123,9 @@ class FakeCodec(ReadsContainers):
     def _profile(self) -> str:
         return "cvpr2018" if self.fixed_rate else "cwic"
 
+    def _last_group(self, array: Pixels) -> bytes:  # noqa: ARG002 - for those whose files differ
+        return LAST_GROUP
+
     def _position(self, options: EncodeOptions) -> int:
         """On the quality axis."""
         if not self.fixed_rate:
@@ -130,6 +134,14 @@ class FakeCodec(ReadsContainers):
         if options.quality is not None:
             raise ParameterError(f"{self.name} has one rate")
         return 0
+
+
+@dataclass(frozen=True)
+class Large(FakeCodec):
+    """A codec whose files of the usual picture are larger than what a socket holds."""
+
+    def _last_group(self, array: Pixels) -> bytes:
+        return bytes(LARGE) if array.shape[0] == 16 else super()._last_group(array)
 
 
 @dataclass(frozen=True)

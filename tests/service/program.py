@@ -12,7 +12,7 @@ from tests.effort import wait_until
 ROOT = Path(__file__).parents[2]
 
 # The real program around a codec that needs no checkpoint.
-SERVE = "import sys; from tests.service.fakes import FakeCodec, WaitsFor; from service.__main__ import main; "
+SERVE = "import sys; from tests.service.fakes import FakeCodec, Large, WaitsFor; from service.__main__ import main; "
 SERVE += "sys.exit(main(sys.argv[1:], load=lambda _: [{codec}]))"
 
 

@@ -85,17 +85,20 @@ def last_answer(connection: socket.socket) -> Answer:
 
 def read_answer(connection: socket.socket) -> Answer:
     """The next answer; the connection may stay open."""
-    data = b""
-    while True:
-        head, end, body = data.partition(b"\r\n\r\n")
-        if end:
-            [empty] = answers(head + end)
-            if len(body) >= int(empty.headers.get("content-length", 0)):
-                [answer] = answers(data)
-                return answer
+    data = bytearray()
+
+    def read_on() -> None:
         part = connection.recv(65536)
-        assert part, f"closed after {data!r}"
-        data += part
+        assert part, f"closed after {bytes(data)!r}"
+        data.extend(part)
+
+    while (end := data.find(b"\r\n\r\n")) < 0:
+        read_on()
+    [empty] = answers(bytes(data[: end + 4]))
+    while len(data) < end + 4 + int(empty.headers.get("content-length", 0)):
+        read_on()
+    [answer] = answers(bytes(data))
+    return answer
 
 
 def stream_until_cut(connection: socket.socket, data: bytes) -> Answer:

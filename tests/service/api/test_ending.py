@@ -12,12 +12,10 @@ import httpx
 import pytest
 import uvicorn.config
 
-from model.options import EncodeOptions
-from model.protocol import DEFAULT_ENCODE_OPTIONS
-from model.types import Check, Pixels, unchecked
+from model.types import Pixels
 from service.api.protocol import CONTINUE
 from tests.effort import PATIENCE, wait_until
-from tests.service.fakes import FakeCodec, png
+from tests.service.fakes import FakeCodec, Large, png
 from tests.service.raw import (
     LIVEZ,
     announced,
@@ -75,26 +73,18 @@ def test_an_early_answer_ends_the_connection_where_the_client_falls_silent(
         wait_until(lambda: metric(client, "cwic_connections") == 1)
 
 
-class Large(FakeCodec):
-    """A codec whose files are larger than what a socket holds."""
-
-    def encode(
-        self, array: Pixels, options: EncodeOptions = DEFAULT_ENCODE_OPTIONS, *, check: Check = unchecked
-    ) -> bytes:
-        return super().encode(array, options, check=check) + bytes(20_000_000 * (array.shape[0] == 16))
-
-
 @pytest.mark.parametrize("connection_header", [b"", b"Connection: close\r\n"])
 def test_an_answer_that_its_client_does_not_take_is_given_up(
     connection_header: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.api.ending.STALL", 0.05)
+    monkeypatch.setattr("service.api.taking.WINDOW", 0.05)
     monkeypatch.setattr("service.server.KEEP_ALIVE", 1)  # longer than between two looks
     answered = 'cwic_http_requests_total{method="POST",route="/compress",status="200"}'
     with serving(Large()) as client, connect(client) as connection:
         connection.sendall(announced(len(png())).replace(b"Host", connection_header + b"Host") + png())
         wait_until(lambda: metric(client, answered) == 1)
         wait_until(lambda: metric(client, "cwic_connections") == 1)
+        assert metric(client, 'cwic_connections_refused_total{reason="answer-not-taken"}') == 1
 
 
 # Clients that end their side

@@ -116,7 +116,7 @@ def test_the_end_of_a_body_is_never_too_slow(monkeypatch: pytest.MonkeyPatch) ->
     async def read() -> None:
         rate = BodyRate(1_000_000)
         for _ in range(100):
-            rate.pass_time(1.0)
+            rate.count(1.0)
         await rate.receive(receive)
 
     asyncio.run(read())

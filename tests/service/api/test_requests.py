@@ -1,15 +1,20 @@
 """Request ids, the access line, HTTP metrics, and the answer to what nobody foresaw."""
 
+import asyncio
 import logging
 import re
+from types import SimpleNamespace
 
 import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from starlette.types import Message, Receive, Scope, Send
 
 from model.types import Pixels
+from service.api.requests import RequestContext
 from service.observe import logs
+from service.observe.metrics import Metrics
 from tests.effort import wait_until
 from tests.service.fakes import FakeCodec, png
 from tests.service.server import metric, serving
@@ -131,6 +136,32 @@ def test_one_line_per_request_with_its_id_and_its_stages(
     values = fields(record)
     assert (values["status"], values["route"]) == (200, "/compress")
     assert set(values["stages_ms"]) == {"read", "inspect", "queue", "decode", "pack"}  # type: ignore[call-overload] # a dict
+
+
+def test_the_time_in_which_a_client_takes_its_answer_is_not_the_requests(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+
+    async def app(_: Scope, __: Receive, send: Send) -> None:
+        nonlocal now
+        now += 2
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"answer"})
+
+    async def take(message: Message) -> None:
+        nonlocal now
+        now += 1000 * (message["type"] == "http.response.body")
+
+    async def receive() -> Message:
+        raise AssertionError("not asked for")
+
+    monkeypatch.setattr("service.api.requests.time", SimpleNamespace(monotonic=lambda: now))
+    metrics = Metrics()
+    scope: Scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
+    asyncio.run(RequestContext(app, metrics=metrics)(scope, receive, take))
+    labels = {"method": "GET", "route": "unmatched"}
+    assert metrics.registry.get_sample_value("cwic_http_request_duration_seconds_sum", labels) == 2
 
 
 def test_probes_and_scrapes_are_silent_at_info_level(

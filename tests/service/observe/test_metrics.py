@@ -125,7 +125,7 @@ def test_labels_take_values_of_closed_sets_only(client: httpx.Client) -> None:
         "status": {str(each) for each in (200, *range(400, 600))},
         "op": {"compress", "decompress", "importance-map", "inspect", "truncate", "compare"},
         "stage": {"read", "inspect", "queue", "decode", "inference", "pack", "encode"},
-        "reason": {*kinds, "displaced"},
+        "reason": {*kinds, "displaced", "answer-not-taken"},
         "action": {"halved", "refused"},
         "model": {"fake", "other", "fixed"},
         "kind": set(CUDA_MEMORY),
