@@ -40,6 +40,7 @@ class Wire(asyncio.Transport):
 
     Attributes:
         received: what has arrived at the client.
+        send_queue: bytes that the system takes.
         most: bytes that the transport has held at once.
         closed: whether the transport is; what the system has taken arrives nevertheless.
         aborted: whether nothing does.
@@ -55,6 +56,7 @@ class Wire(asyncio.Transport):
         """Connect; `takes` says how many bytes the client takes by so many seconds, all in all."""
         super().__init__()
         self.received = bytearray()
+        self.send_queue = SEND_QUEUE
         self.most = 0
         self.closed = self.aborted = False
         self._ends = socket.socketpair()
@@ -122,10 +124,10 @@ class Wire(asyncio.Transport):
             self._loop.call_later(TICK, self._tick)
 
     def _fill(self) -> None:
-        if len(self._queue) <= SEND_QUEUE * 2 // 3:
+        if len(self._queue) <= self.send_queue * 2 // 3:
             self._full = False
         if not self._full:
-            moved = SEND_QUEUE - len(self._queue)
+            moved = self.send_queue - len(self._queue)
             self._queue += self._buffer[:moved]
             del self._buffer[:moved]
-            self._full = len(self._queue) == SEND_QUEUE
+            self._full = len(self._queue) == self.send_queue

@@ -18,7 +18,7 @@ from tests.service.raw import answers
 REQUEST = b"GET /%d HTTP/1.1\r\nHost: localhost\r\n\r\n"
 KEEP_ALIVE = 60  # seconds
 MEGABIT = 125_000  # bytes per second
-ANSWER = bytes(range(256)) * 40_000  # 10 MB: more than the system takes at once
+ANSWER = bytes(range(256)) * 256 * 157  # 10 MB: more than the system takes at once, and whole pieces
 
 
 class Server:
@@ -57,6 +57,7 @@ class Server:
 
     def run_until_closed(self) -> None:
         while self.protocol in self.state.connections:
+            assert self.loop.now < 100_000, "left open"
             self.run(TICK)
 
 
@@ -180,6 +181,28 @@ def test_a_connection_that_is_to_end_ends_behind_its_answer(serve: Serve) -> Non
     server.run_until_closed()
     assert len(ANSWER) / MEGABIT - SEND_QUEUE / MEGABIT - 5 < server.loop.now < len(ANSWER) / MEGABIT + 5
     assert server.cuts == []
+
+
+def test_a_client_that_stops_while_its_connection_closes_is_cut_too(serve: Serve) -> None:
+    """It takes the last piece, and of that the last bytes, above the lower mark after and below it before the end."""
+    queue, slow = 4096, 700  # bytes, and a second
+    fast = len(ANSWER) - PIECE - LOW - queue
+
+    def takes(seconds: float) -> int:
+        begin = fast / 30_000
+        return min(
+            int(30_000 * seconds if seconds < begin else fast + slow * (seconds - begin)),
+            len(ANSWER) - queue - LOW // 2,
+        )
+
+    server = serve(takes)
+    server.wire.send_queue = queue
+    server.ask(1)
+    server.run(fast / 30_000 + KEEP_ALIVE + 5)
+    assert server.wire.is_closing()
+    assert server.wire.get_write_buffer_size() > LOW
+    server.run_until_closed()
+    assert server.cuts == [NOT_TAKEN]
 
 
 def test_what_is_left_when_a_connection_closes_is_not_waited_for_for_ever(serve: Serve) -> None:
