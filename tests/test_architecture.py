@@ -25,7 +25,7 @@ ORDER = {
     "model.command_line": ("files", "encoding", "codecs", "outcomes", "inspection", "batch"),
     "model.container": ("lossless", "reader", "header", "directory", "format"),
     "model.images": (
-        "tiff", "exif", "boxes", "colour", "files", "masks", "metadata", "writing", "maps", "distortion",
+        "tiff", "exif", "boxes", "avif", "colour", "files", "masks", "metadata", "writing", "maps", "distortion",
     ),
     "model.entropy": ("tables", "range_coder", "symbols", "fit"),
     "model.context": (

@@ -25,7 +25,6 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, TiffImagePlugin
-from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
@@ -34,6 +33,7 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from model.errors import BrokenImageError, InputError, LimitError, UnsupportedImageError
+from model.images.avif import AvifFile
 from model.images.boxes import check_boxes
 from model.images.colour import is_deep, load, load_deep, rawmode_of, to_srgb
 from model.images.exif import exif_of
@@ -107,7 +107,7 @@ _KINDS = (
     _Kind(
         "AVIF",
         re.compile(rb".{4}ftyp(avif|avis|.{8}(.{4}){0,12}?(avif|avis))", re.DOTALL),
-        AvifImageFile,
+        AvifFile,
         (".avif",),
     ),
     _Kind(
@@ -318,7 +318,7 @@ def _colour_code(image: ImageFile.ImageFile, data: bytes) -> tuple[int, int]:
     """Colour primaries and transfer function (ITU-T H.273) of PNG's cICP or nclx of AVIF and HEIC; 2 is unknown."""
     if isinstance(image, PngImageFile) and (at := data.find(b"cICP", 0, max(data.find(b"IDAT"), 0))) >= 0:
         return data[at + 4], data[at + 5]
-    if isinstance(image, AvifImageFile) and (at := data.find(b"colrnclx", 0, 1 << 16)) >= 0:
+    if isinstance(image, AvifFile) and (at := data.find(b"colrnclx", 0, 1 << 16)) >= 0:
         primaries, transfer = struct.unpack_from(">HH", data, at + 8)
         return primaries, transfer
     if nclx := image.info.get("nclx_profile"):  # of HEIC
@@ -360,14 +360,16 @@ def _turned_by_plugin(image: ImageFile.ImageFile) -> bool:
 
 
 def _orientation(image: ImageFile.ImageFile, notes: list[str]) -> int:
-    """The EXIF (or XMP) orientation, 1 to 8, after loading: PNG may have its tags behind the pixels."""
+    """The orientation, 1 to 8, of AVIF's boxes, or else of EXIF (or XMP); after loading: PNG may have them last."""
     if isinstance(image, TiffImagePlugin.TiffImageFile) or image.format == "HEIF":
         return 1  # the plugin has turned it
     try:
         value = exif_of(image).get(0x0112, 1)
     except Exception:  # noqa: BLE001 - a parser of untrusted bytes that raises nearly every type
         notes.append("exif-ignored")
-        return 1
+        value = 1
+    if isinstance(image, AvifFile):
+        value = image.orientation
     return value if _is_turn(value) else 1
 
 
