@@ -153,7 +153,7 @@ def load_pool(
 
 
 def _area(array: Pixels) -> int:
-    return array.shape[0] * array.shape[1]
+    return int(array.shape[0] * array.shape[1])
 
 
 def _scaled(array: Pixels, scales: Iterable[float], *, least: int) -> Iterator[Pixels]:
