@@ -115,9 +115,19 @@ class Search:
             if any(map(self.goal.nearly, self._trials.values())):
                 return None
             return self._inside[len(self._inside) // 2]
+        if (beyond := self._beyond_plateau()) is not None:
+            return beyond
         inside = slice(self._inside.start, self._inside.stop)
         distances = np.abs(self.estimates()[inside] - self.goal.aim)
         return inside.start + int(distances.argmin())
+
+    def _beyond_plateau(self) -> int | None:
+        """Twice as far as the last trial went, where it changed nothing: small files grow by whole words."""
+        trials = list(self._trials.items())[-2:]
+        if len(trials) < 2 or trials[0][1] != trials[1][1]:
+            return None
+        (before, _), (last, _) = trials
+        return min(max(last + 2 * (last - before), self._inside.start), self._inside.stop - 1)
 
     def around(self) -> list[int]:
         """Two positions with the one to try next between them, or at an end."""

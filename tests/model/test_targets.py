@@ -16,14 +16,13 @@ from torch import Tensor
 from model.checkpoints import load_codec
 from model.cli import main
 from model.codec import Codec
-from model.container.format import QUALITY_STEPS, inspect, quality_at
+from model.container.format import inspect, quality_at
 from model.decoder import DecodeTile, SynthesiseTile
 from model.encoder import EncodeTile
 from model.errors import ParameterError, TargetError
 from model.images.distortion import psnr, ssimulacra2
 from model.images.writing import write_image
-from model.options import TARGETS, EncodeOptions, Target
-from model.quality_search import Goal, Search, usual_curve
+from model.options import TARGETS, EncodeOptions
 from model.steps import Step, Work, run
 from model.tile_cache import TileCache
 from model.types import Metadata, Pixels
@@ -292,52 +291,6 @@ def test_a_target_costs_few_encodings(codec: Codec, name: str) -> None:
     assert max(sizes) < 4.5
     assert max(psnrs) < 5.5
     assert sum(sizes + psnrs) / 6 < 4
-
-
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    sampled=st.tuples(*[st.floats(-9, 9)] * 3),
-    position=st.integers(0, QUALITY_STEPS),
-)
-def test_the_search_finds_what_is_there_whatever_the_sample_says(
-    seed: int, sampled: tuple[float, float, float], position: int
-) -> None:
-    steps = np.random.default_rng(seed).exponential(0.005, QUALITY_STEPS)
-    values = np.concatenate([[0.0], np.cumsum(steps)])
-    low, high = values[position] - 0.01, values[position] + 0.01
-    curve = np.interp(np.arange(QUALITY_STEPS + 1), (128, 512, 896), sampled)
-    search = Search(Goal(low=low, aim=values[position], high=high, at_most=True), curve)
-    tried = []
-    while (at := search.next()) is not None:
-        tried.append(at)
-        search.add(at, float(values[at]))
-    assert low <= values[tried[-1]] <= high
-    assert len(set(tried)) == len(tried) <= 4 + math.log2(QUALITY_STEPS) + 1
-
-
-def test_a_search_that_a_sample_guides_well_is_short() -> None:
-    """A curve of the shape of sizes, and two values of a sample that is 15 % too large at the lowest quality."""
-    axis = np.arange(QUALITY_STEPS + 1) / QUALITY_STEPS
-    true = 8 + 5 * axis - 1.5 * axis**2
-    sample = true + 0.15 * np.exp(-axis)
-    for position in range(0, QUALITY_STEPS + 1, 32):
-        target = Target("target_bytes", int(math.exp(true[position])))
-        goal = Goal.of(target, pixels=1)
-        guide = Search(goal, usual_curve(target.name, pixels=430_000, fixed=0))
-        for sampled in guide.around():
-            guide.add(sampled, float(sample[sampled]))
-        search = Search(goal, guide.estimates())
-        trials = 0
-        while (at := search.next()) is not None:
-            search.add(at, float(true[at]))
-            trials += 1
-        assert trials <= 2
-
-
-def test_around_a_guess_are_two_positions_of_the_axis() -> None:
-    curve = np.linspace(0, 1, QUALITY_STEPS + 1)
-    around = [Search(Goal(low=at, aim=at, high=at, at_most=True), curve).around() for at in (-1.0, 0.5, 2.0)]
-    assert around == [[0, 128], [384, 640], [896, 1024]]
 
 
 def test_a_target_analyses_pixels_once(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:

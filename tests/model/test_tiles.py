@@ -205,8 +205,11 @@ def test_fewer_groups_mask_the_later_ones(any_codec: Codec, tiled: bytes) -> Non
 
 def test_more_groups_make_better_pictures(tiny_codec: Codec, array: Pixels) -> None:
     file = tiny_codec.encode(array, options(tiny_codec, quality=90))
-    errors = [error(tiny_codec.decode(file, DecodeOptions(groups=n)), array) for n in (1, 2, 3)]
-    assert errors == sorted(errors, reverse=True)
+    one, two, three = (error(tiny_codec.decode(file, DecodeOptions(groups=n)), array) for n in (1, 2, 3))
+    assert two < one
+    assert three < two * (
+        1 + 1e-5
+    )  # the last group hardly does a thing here; bfloat16 makes more of a difference
 
 
 def test_a_plane_gives_a_region_more_quality(tiny_codec: Codec, array: Pixels) -> None:
