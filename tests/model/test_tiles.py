@@ -203,13 +203,12 @@ def test_fewer_groups_mask_the_later_ones(any_codec: Codec, tiled: bytes) -> Non
     )  # later payloads are not looked at
 
 
-def test_more_groups_make_better_pictures(tiny_codec: Codec, array: Pixels) -> None:
-    file = tiny_codec.encode(array, options(tiny_codec, quality=90))
-    one, two, three = (error(tiny_codec.decode(file, DecodeOptions(groups=n)), array) for n in (1, 2, 3))
-    assert two < one
-    assert three < two * (
-        1 + 1e-5
-    )  # the last group hardly does a thing here; bfloat16 makes more of a difference
+def test_more_groups_make_better_pictures(tiny_dir: Path, array: Pixels) -> None:
+    """In float32: the last group of the tiny codec makes less of a difference than bfloat16 does."""
+    codec = load_codec("tiny", model_dir=tiny_dir, device="cpu", dtype="float32")
+    file = codec.encode(array, options(codec, quality=90))
+    errors = [error(codec.decode(file, DecodeOptions(groups=n)), array) for n in (1, 2, 3)]
+    assert errors == sorted(errors, reverse=True)
 
 
 def test_a_plane_gives_a_region_more_quality(tiny_codec: Codec, array: Pixels) -> None:

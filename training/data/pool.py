@@ -59,7 +59,7 @@ class PicturePool:
         """
         if not arrays:
             raise ParameterError("a pool needs at least one picture")
-        areas = torch.tensor([array.shape[0] * array.shape[1] for array in arrays])
+        areas = torch.tensor([_area(array) for array in arrays])
         chances = areas if weights is None else torch.tensor(weights)
         ends = areas.cumsum(0)
         starts = ends - areas
