@@ -20,6 +20,9 @@ _GUIDED = 5
 _ENDLESS = 1 << 48  # bytes: larger than every file
 _AXIS = np.arange(QUALITY_STEPS + 1, dtype=np.float64)
 _SAMPLED = QUALITY_STEPS // 8  # positions to both sides of the first guess
+_LASTING = (
+    0.8  # of the slope between two trials beyond them: part of it are the steps in which small files grow
+)
 # Of photographs with the default checkpoint, by powers of the quality, 0 to 1: a first guess, which may be far off.
 # Sizes as the logarithm of bits per pixel.
 _SIZE = (-2.9, 4.7, -1.0)
@@ -145,11 +148,11 @@ class Search:
 
 
 def _on_line(places: NDArray[np.intp], values: Floats) -> Floats:
-    """The broken line through some points, which goes on as it ends; level where there is one point."""
+    """The broken line through some points, going on nearly as steep as it ends; level where there is one point."""
     line: Floats = np.interp(_AXIS, places, values)
     if len(places) > 1:
         for end, before in ((0, 1), (-1, -2)):
-            slope = (values[end] - values[before]) / (places[end] - places[before])
+            slope = _LASTING * (values[end] - values[before]) / (places[end] - places[before])
             beyond = _AXIS < places[0] if end == 0 else _AXIS > places[-1]
             line[beyond] += slope * (_AXIS[beyond] - places[end])
     return line

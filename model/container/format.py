@@ -1,7 +1,7 @@
 """The container: facts and payloads to bytes and back. Bytes only; nothing here decodes a payload.
 
 Format, version 2. Integers are little-endian; a varint is unsigned LEB128 in its shortest form, at most
-32 bits.
+32 bits, of the size 64.
 
     header
         magic           4 bytes   b"CWIC"
@@ -14,10 +14,12 @@ Format, version 2. Integers are little-endian; a varint is unsigned LEB128 in it
                                   profile has one rate for each checkpoint; bit 11, of cvpr2018 only: the
                                   importance map has a level 0, which keeps no channels (otherwise its lowest is 1);
                                   bits 12-13, of cwic only: tune, 0 psnr, 1 visual; bit 14: extensions follow;
-                                  bit 15: zero
-        width, height   varint    in pixels, 1 and above
+                                  bit 15: the number of payloads is the usual one
+        size            varint    width and height in pixels, 1 and above: m^2 + m + x - y, where x is the width less
+                                  1, y the height less 1, and m the larger of x and y
         model id        4 bytes   first bytes of the SHA-256 of the checkpoint's weights; absent when lossless
-        payloads        varint    N, how many there are
+        payloads        varint    N, how many there are; absent where bit 15 is set, as it must be where N is what
+                                  all sections up to codes 5, or those of a lossless picture, have
     directory
         lengths         N varints of the payloads, in bytes
         extensions      only if flagged: how many, 1 and above, varint; then of each its type, u8, and its length,
@@ -56,8 +58,8 @@ as if it ended with the last payload that is whole; it has then no extensions, a
 
 Payloads of the range coder are its 32-bit words in big-endian order with trailing zero bytes left out.
 
-What a file of one tile needs besides its payloads, with model, map and six groups: 32 bytes where all payloads are
-below 128 bytes and the sides below 128 pixels; 34 where the sides are larger; 48 where payloads are
+What a file of one tile of at most 1024 pixels needs besides its payloads, with model, map and six groups: 32 bytes
+where all payloads are below 128 bytes and a side is above 128 pixels, 31 where none is; 46 where payloads are
 below 2 MiB. A plane or alpha adds two to four, an empty payload saves one at least.
 """
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
+from math import isqrt
 from typing import NamedTuple
 
 from model.config import MAX_GROUPS, PROFILES, TUNES
@@ -35,8 +36,10 @@ _TILES = tuple(256 << k for k in range(8))
 CODED_TILES = tuple(tile for tile in _TILES if tile <= LARGEST_TILE)
 _ALPHA, _GREY, _PLANE = 1 << 5, 1 << 6, 1 << 7
 _QUALITY_MASK = 0x7FF
-_LEVEL_ZERO, _TUNE_SHIFT, _EXTENDED, _RESERVED = 1 << 11, 12, 1 << 14, 1 << 15
+_LEVEL_ZERO, _TUNE_SHIFT, _EXTENDED, _USUAL = 1 << 11, 12, 1 << 14, 1 << 15
+_USUAL_GROUPS = 6
 _MODEL_ID_SIZE = 4
+_SIZE_BITS = 64
 
 
 class Section(Enum):
@@ -125,6 +128,11 @@ class Header:
         return self.grid.count * (1 if self.lossless else len(self._before_codes) + 1)
 
     @property
+    def usual(self) -> int:
+        """The number of payloads that need not be said: of six channel groups, or of a lossless picture."""
+        return self.grid.count * (1 if self.lossless else len(self._before_codes) + _USUAL_GROUPS)
+
+    @property
     def maximum(self) -> int:
         """The largest number of payloads."""
         return self.grid.count * len(self.slots)
@@ -141,8 +149,10 @@ def write_header(header: Header, count: int, *, extended: bool) -> bytes:
     kind |= _ALPHA * header.alpha | _GREY * header.grey | _PLANE * header.plane
     quality = header.quality | _LEVEL_ZERO * (header.lowest_level == 0)
     quality |= TUNES.index(header.tune) << _TUNE_SHIFT | _EXTENDED * extended
-    start = MAGIC + bytes([VERSION, kind]) + quality.to_bytes(2, "little")
-    return start + varint(header.width) + varint(header.height) + header.model_id + varint(count)
+    usual = count == header.usual
+    start = MAGIC + bytes([VERSION, kind]) + (quality | _USUAL * usual).to_bytes(2, "little")
+    start += varint(_paired(header.width - 1, header.height - 1), bits=_SIZE_BITS) + header.model_id
+    return start if usual else start + varint(count)
 
 
 def read_header(reader: Reader, *, limits: Limits) -> tuple[Header, int, bool]:
@@ -161,9 +171,7 @@ def read_header(reader: Reader, *, limits: Limits) -> tuple[Header, int, bool]:
         raise HeaderError(f"kind {kind & 3} of picture: out of range")
     if quality >> _TUNE_SHIFT & 3 >= len(TUNES):
         raise HeaderError(f"tune {quality >> _TUNE_SHIFT & 3}: out of range")
-    if quality & _RESERVED:
-        raise HeaderError(f"quality field {quality:#06x}: bit 15 is not zero")
-    width, height = reader.varint(), reader.varint()
+    width, height = (side + 1 for side in _unpaired(reader.varint(bits=_SIZE_BITS)))
     check_size(width, height, limits=limits)
     profile = _PROFILES[kind & 3]
     header = Header(
@@ -181,7 +189,9 @@ def read_header(reader: Reader, *, limits: Limits) -> tuple[Header, int, bool]:
     )
     for contradiction in _contradictions(header):
         raise HeaderError(contradiction)
-    count = reader.varint()
+    count = header.usual if quality & _USUAL else reader.varint()
+    if count == header.usual and not quality & _USUAL:
+        raise HeaderError(f"{count} payloads are announced, which is not said where it is the usual number")
     _check_count(header, count, available=reader.remaining)
     return header, count, bool(quality & _EXTENDED)
 
@@ -204,6 +214,18 @@ def check_size(width: int, height: int, *, limits: Limits) -> None:
         raise LimitError("max_dimension", limit=limits.max_dimension, actual=max(width, height))
     if width * height > limits.max_pixels:
         raise LimitError("max_pixels", limit=limits.max_pixels, actual=width * height)
+
+
+def _paired(x: int, y: int) -> int:
+    """One number for two, small where both are (Rosenberg and Strong 1972)."""
+    largest = max(x, y)
+    return largest**2 + largest + x - y
+
+
+def _unpaired(number: int) -> tuple[int, int]:
+    largest = isqrt(number)
+    rest = number - largest**2
+    return (rest, largest) if rest < largest else (largest, 2 * largest - rest)
 
 
 def _check_version(version: int) -> None:

@@ -3,9 +3,9 @@
 from model.errors import HeaderError, TruncatedFileError
 
 
-def varint(value: int) -> bytes:
+def varint(value: int, *, bits: int = 32) -> bytes:
     """Unsigned LEB128, in its shortest form."""
-    assert 0 <= value < 2**32, f"{value} does not fit 32 bits"
+    assert 0 <= value < 1 << bits, f"{value} does not fit {bits} bits"
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -40,14 +40,16 @@ class Reader:
         """The next `size` bytes as an unsigned integer; raises TruncatedFileError."""
         return int.from_bytes(self.take(size), "little")
 
-    def varint(self) -> int:
-        """The next varint; raises TruncatedFileError, and HeaderError unless it is the shortest of 32 bits."""
+    def varint(self, *, bits: int = 32) -> int:
+        """The next varint; raises TruncatedFileError, and HeaderError unless it is the shortest of so many bits."""
         value = 0
-        for shift in range(0, 35, 7):
+        for shift in range(0, bits, 7):
             byte = self.integer(1)
             value |= (byte & 0x7F) << shift
             if byte < 0x80:
-                if (shift and not byte) or value >= 2**32:
+                if (shift and not byte) or value >= 1 << bits:
                     break
                 return value
-        raise HeaderError(f"the number that ends at byte {self.position} is not in its shortest 32-bit form")
+        raise HeaderError(
+            f"the number that ends at byte {self.position} is not in its shortest {bits}-bit form"
+        )

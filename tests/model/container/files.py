@@ -84,6 +84,11 @@ def leb128(value: int) -> bytes:
     return bytes([value & 0x7F | 0x80]) + leb128(rest) if rest else bytes([value])
 
 
+def paired(x: int, y: int) -> int:
+    """The number of a pair: squares of growing size are filled, each one's last row and column in turn."""
+    return y * y + x if x < y else x * x + 2 * x - y
+
+
 def forge(
     *,
     version: int = 2,
@@ -100,7 +105,9 @@ def forge(
 ) -> bytes:
     """A file of any values, right or wrong, under right checksums: the specification written a second time."""
     data = b"CWIC" + bytes([version, kind]) + quality.to_bytes(2, "little")
-    data += leb128(width) + leb128(height) + model_id + leb128(len(payloads) if count is None else count)
+    data += leb128(paired(width - 1, height - 1)) + model_id
+    if not quality >> 15:
+        data += leb128(len(payloads) if count is None else count)
     data += b"".join(map(leb128, map(len, payloads) if lengths is None else lengths))
     if quality >> 14 & 1:
         data += leb128(len(extensions) if extension_count is None else extension_count)

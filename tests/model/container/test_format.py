@@ -73,7 +73,7 @@ def test_files_are_written_as_they_are_specified() -> None:
     assert SMALL[2].data == forge(kind=kind, quality=512 | 1 << 12, width=400, payloads=SMALL[2].payloads)
     assert SMALL[3].data == forge(kind=0b01010, quality=1 << 11, payloads=SMALL[3].payloads)
     assert SMALL[4].data == forge(
-        kind=0b01000, quality=1 << 14, model_id=b"", payloads=[b"samples"], extensions=[(128, b"x")]
+        kind=0b01000, quality=3 << 14, model_id=b"", payloads=[b"samples"], extensions=[(128, b"x")]
     )
 
 
@@ -279,12 +279,13 @@ def test_inspect_reports_neither_quality_nor_tune_nor_levels_where_there_are_non
 @pytest.mark.parametrize(
     ("length", "side", "overhead"),
     [
-        (127, 127, 32),
-        (127, 128, 34),
-        (127, 2048, 34),
-        (128, 2048, 41),
-        (16384, 2048, 48),
-        (2**21 - 1, 2048, 48),
+        (127, 128, 31),
+        (127, 129, 32),
+        (127, 1024, 32),
+        (127, 1449, 33),
+        (128, 1024, 39),
+        (16384, 1024, 46),
+        (2**21 - 1, 2048, 47),
     ],
 )
 def test_the_overhead_of_one_tile_is_small(length: int, side: int, overhead: int) -> None:

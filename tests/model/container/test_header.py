@@ -20,7 +20,8 @@ from tests.model.container.files import HEADER, PAYLOADS, forge, headers
 LIMITS = Limits()
 WIDE = Limits(max_pixels=2**40, max_dimension=2**20)
 PAPER = {"kind": 0b01010, "quality": 0}
-LOSSLESS: dict[str, Any] = {"kind": 0b01000, "quality": 0, "model_id": b"", "payloads": [b"samples"]}
+USUAL = 1 << 15
+LOSSLESS: dict[str, Any] = {"kind": 0b01000, "quality": USUAL, "model_id": b"", "payloads": [b"samples"]}
 
 
 @given(headers())
@@ -31,7 +32,8 @@ def test_a_header_survives(header: Header) -> None:
 
 
 def test_the_forged_files_of_these_tests_are_right_where_nothing_is_wrong() -> None:
-    for values in ({}, PAPER, LOSSLESS):
+    usual = {"quality": USUAL | 512, "payloads": [b"x"] * 7}
+    for values in ({}, PAPER, usual, LOSSLESS):
         unpack(forge(**values), limits=LIMITS)
 
 
@@ -43,7 +45,6 @@ def test_the_forged_files_of_these_tests_are_right_where_nothing_is_wrong() -> N
         ("quality 2047 of 1024", {"quality": 2047}),
         ("tune 2", {"quality": 2 << 12}),
         ("tune 3", {"quality": 3 << 12}),
-        ("quality field 0x8200: bit 15", {"quality": 1 << 15 | 512}),
         ("quality 1 in a file of profile cvpr2018", PAPER | {"quality": 1}),
         ("tune visual in a file of profile cvpr2018", PAPER | {"quality": 1 << 12}),
         ("a quality plane in a file of profile cvpr2018", PAPER | {"kind": 0b1000_1010}),
@@ -55,11 +56,11 @@ def test_the_forged_files_of_these_tests_are_right_where_nothing_is_wrong() -> N
         ("tiles of 16384 pixels; at most 8192", LOSSLESS | {"kind": 0b11000}),
         ("tiles of 32768 pixels; at most 2048", {"kind": 0b0011_1101}),
         ("tiles of 4096 pixels; at most 2048", {"kind": 0b0001_0001}),
-        ("300x0 pixels", {"height": 0}),
-        ("0x200 pixels", {"width": 0}),
-        ("the number that ends at byte 13 is not in its shortest", {"width": 2**32}),
+        ("the number that ends at byte 18 is not in its shortest 64-bit", {"width": 2**32 + 1}),
+        ("7 payloads are announced, which is not said", {"payloads": [b""] * 7}),
+        ("1 payloads are announced, which is not said", LOSSLESS | {"quality": 0}),
         ("35 payloads where 34 can be", {"kind": 0b0010_1001, "payloads": [b""] * 35}),
-        ("2 payloads where 1 can be", LOSSLESS | {"payloads": [b"", b""]}),
+        ("2 payloads where 1 can be", LOSSLESS | {"quality": 0, "payloads": [b"", b""]}),
     ],
 )
 def test_fields_out_of_range_are_refused_under_a_right_checksum(match: str, values: dict[str, Any]) -> None:
@@ -81,9 +82,10 @@ def test_fields_out_of_range_are_refused_under_a_right_checksum(match: str, valu
 )
 def test_files_that_end_before_the_first_group_are_refused(needed: int, values: dict[str, Any]) -> None:
     unpack(forge(**values | {"payloads": [b"x"] * needed}), limits=LIMITS)
+    said = values | {"quality": 0}
     for count in range(needed):
         with pytest.raises(SectionError, match=f"{count} payloads where {needed} are needed"):
-            unpack(forge(**values | {"payloads": [b"x"] * count}), limits=LIMITS, allow_truncated=True)
+            unpack(forge(**said | {"payloads": [b"x"] * count}), limits=LIMITS, allow_truncated=True)
 
 
 def test_files_of_version_1_are_refused_by_name() -> None:
@@ -100,6 +102,17 @@ def test_numbers_that_are_not_in_their_shortest_form_are_refused() -> None:
     with pytest.raises(TruncatedFileError):
         Reader(b"\xff\xff").varint()
     assert Reader(b"\xff\xff\xff\xff\x0f").varint() == 2**32 - 1
+
+
+@pytest.mark.parametrize(
+    ("width", "height"),
+    [(1, 1), (2, 1), (1, 2), (2, 2), (1024, 1023), (65537, 65536), (2**32, 1), (1, 2**32)],
+)
+def test_sides_of_all_sizes_survive(width: int, height: int) -> None:
+    header = Header(width=width, height=height, profile="lossless", tile=8192)
+    limits = Limits(max_pixels=2**64, max_dimension=2**32)
+    data = write_header(header, header.required, extended=False) + bytes(header.required)
+    assert read_header(Reader(data), limits=limits) == (header, header.required, False)
 
 
 def test_sizes_above_the_limits_are_refused_with_the_numbers() -> None:
