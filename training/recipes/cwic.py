@@ -21,7 +21,7 @@ _LEAST = 1e-6  # of a distortion that is divided by
 class CwicRecipe:
     """See `Recipe`."""
 
-    parts = ("blocks", "branches", "codes", "map")
+    parts = ("blocks", "analysis", "synthesis", "codes", "map")
 
     def __init__(self, config: TrainConfig, codec: CwicConfig) -> None:
         self._config = config
@@ -45,7 +45,9 @@ class CwicRecipe:
         """See `Recipe`."""
         if parameter.startswith("context."):
             return "map" if parameter.startswith("context.map.") else "codes"
-        return "blocks" if ".blocks." in parameter else "branches"
+        if ".blocks." in parameter:
+            return "blocks"
+        return "analysis" if parameter.startswith("transforms.analysis.") else "synthesis"
 
     def draw(self, batch: int, patch: int, generator: torch.Generator) -> Tensor:
         """Planes of quality and tune, and of how many channel groups have residuals, [batch, 3, h, w].
@@ -68,10 +70,15 @@ class CwicRecipe:
 
         A file that was cut is far from what its lambda asks for: its distortion counts as much as its rate,
         whatever it is, or such samples would drown the others.
+
+        An analysis that is trained alone follows the gradients of the codes as they are chosen. The other parts need
+        those of no rounding: the bits of a code that stays tell nothing of where its mean should be.
         """
         del team
         quality, tune, groups = torch.split(drawn, 1, 1)
-        output = network(x, drawn[:, :2], noise=done < stage.noise_share, groups=groups[:, 0, 0, 0])
+        alone = self.trained(stage) == ("analysis",)
+        noise = done < stage.noise_share
+        output = network(x, drawn[:, :2], noise=noise, groups=groups[:, 0, 0, 0], chosen=alone)
         difference = (output.x_hat - x) * 255
         error = difference.square().mean(1, keepdim=True)  # [B, 1, H, W]
         seen = torch.lerp(error, visual_error(difference, x), tune[:, :, :1, :1])

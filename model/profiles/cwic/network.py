@@ -45,7 +45,13 @@ class CwicNetwork(nn.Module):
         self.register_buffer("kept", torch.tensor(config.kept, dtype=torch.float32), persistent=False)
 
     def forward(
-        self, x: Tensor, conditions: Tensor, *, noise: bool = False, groups: Tensor | None = None
+        self,
+        x: Tensor,
+        conditions: Tensor,
+        *,
+        noise: bool = False,
+        groups: Tensor | None = None,
+        chosen: bool = False,
     ) -> CwicOutput:
         """Code pictures as the codec would, with gradients.
 
@@ -56,6 +62,7 @@ class CwicNetwork(nn.Module):
                 a training from scratch; it overestimates the cost of zeros at low rates.
             groups: of how many channel groups each picture has residuals, [B]; in the later ones they are zero
                 and cost nothing, as in a file that was cut. None: of all.
+            chosen: with the gradients of `as_drawn` in place of `as_trained`; those are for the analysis alone.
         """
         config, transforms = self.config, self.transforms
         fine = at_codes(conditions)
@@ -75,7 +82,8 @@ class CwicNetwork(nn.Module):
                 first,
                 *(first if groups is None else (groups > k).to(first.dtype).view(-1, 1, 1) for k in later),
             ]
-            choices = [partial(as_trained, there=own, noise=noise) for own in there]
+            choice = as_drawn if chosen else partial(as_trained, noise=noise)
+            choices = [partial(choice, there=own) for own in there]
         codes, code_bits = self.code(y * gain, mask, context, weight, choices)
         x_hat = transforms.synthesis(codes / gain, level_plane(fine_levels, config), fine)
         pixels = x.shape[2] * x.shape[3]
@@ -159,6 +167,20 @@ def as_chosen(y: Tensor, mean: Tensor, log_scale: Tensor, weight: Tensor) -> tup
     """
     whole = _nearest((y - mean).detach(), log_scale, weight)
     return whole + mean + (y - y.detach()), logistic_bits(whole, 0.0, log_scale)
+
+
+def as_drawn(
+    y: Tensor, mean: Tensor, log_scale: Tensor, weight: Tensor, *, there: Tensor
+) -> tuple[Tensor, Tensor]:
+    """`as_chosen` for training the analysis alone: y is drawn to its code, by what an error of a code is worth.
+
+    So y goes where a refinement of one picture would move it, to c - (dJ / dc) / curvature: see
+    `model.profiles.cwic.refinement`.
+    """
+    codes, bits = as_chosen(y, mean, log_scale, weight)
+    codes = mean + (codes - mean) * there
+    drawn = weight * (y - codes.detach()).square()
+    return codes, (bits + drawn - drawn.detach()) * there
 
 
 def _nearest(residual: Tensor, log_scale: Tensor, weight: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from model.context.quantise import rdo_quantise
 from model.context.rates import logistic_bits
 from model.errors import CheckpointFormatError
 from model.options import EncodeOptions
-from model.profiles.cwic.network import CwicNetwork
+from model.profiles.cwic.network import CwicNetwork, as_drawn, as_trained
 from model.profiles.cwic.transforms import dct_basis, distortion_weight, lambda_at
 from model.profiles.export import dequantise, logistic_tables, quantise
 from tests.conftest import TINY, picture
@@ -66,6 +66,40 @@ def test_gradients_reach_every_parameter(noise: bool) -> None:
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
         assert parameter.grad.abs().max() > 0, name
+
+
+def test_the_gradients_for_the_analysis_alone_change_no_value_and_reach_it() -> None:
+    torch.manual_seed(0)
+    network = CwicNetwork(TINY)
+    for parameter in network.parameters():
+        parameter.data += 0.01 * torch.randn_like(parameter)
+    x, conditions = batch()
+    trained, drawn = network(x, conditions), network(x, conditions, chosen=True)
+    for ours, theirs in zip(drawn, trained, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    drawn.code_bpp.sum().backward()
+    for name, parameter in network.transforms.analysis.features.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 0, name
+
+
+@pytest.mark.parametrize("there", [0.0, 1.0])
+def test_latents_are_drawn_to_their_codes_where_these_are_coded(there: float) -> None:
+    torch.manual_seed(0)
+    y = (3 * torch.randn(2, 5, 7)).requires_grad_()
+    mean = torch.randn(2, 5, 7, requires_grad=True)
+    log_scale, weight, present = (
+        torch.zeros(2, 5, 7),
+        torch.full((2, 1, 7), 2.0),
+        torch.full((2, 1, 1), there),
+    )
+    codes, bits = as_drawn(y, mean, log_scale, weight, there=present)
+    same, price = as_trained(y, mean, log_scale, weight, there=present, noise=False)
+    torch.testing.assert_close((codes, bits), (same, price))
+    (by_bits,) = torch.autograd.grad(bits.sum(), y, retain_graph=True)
+    torch.testing.assert_close(by_bits, there * 2 * 2.0 * (y - codes).detach())
+    by_codes = torch.autograd.grad(codes.sum(), (y, mean))
+    torch.testing.assert_close(by_codes, (torch.full_like(y, there), torch.ones_like(mean)))
 
 
 def test_thawing_a_checkpoint_gives_the_weights_that_were_frozen() -> None:

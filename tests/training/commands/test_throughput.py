@@ -208,7 +208,7 @@ def test_the_command_measures_the_first_stage_without_the_pictures_that_training
         },
         "patch": 64,
         "batch": 1,
-        "stages": [{"name": "first", "steps": 1, "parts": ["branches"]}],
+        "stages": [{"name": "first", "steps": 1, "parts": ["synthesis"]}],
     }
     path = tmp_path / "run.yml"
     path.write_text(yaml.safe_dump(config))

@@ -79,7 +79,7 @@ def test_validation_pictures_that_are_left_out_are_named(
 
 def test_the_learning_rate_in_tensorboard_is_the_stage_s(folder: Path) -> None:
     stage = {"learning_rate": 1e-3, "warmup_steps": 0, "schedule": "constant", "optimizer": "adam"}
-    shares = {"shares": dict.fromkeys(("blocks", "branches", "codes", "map"), 0.25)}
+    shares = {"shares": dict.fromkeys(("blocks", "analysis", "synthesis", "codes", "map"), 0.25)}
     config = read_config(write_config(folder, stage={**stage, **shares}, log_every=1))
     pool = load_pool(config.train_files, patch=64)
     trainer = Trainer(config, pool, Validation(()), device=torch.device("cpu"))

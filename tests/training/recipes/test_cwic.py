@@ -58,6 +58,23 @@ def test_the_loss_is_finite_and_reaches_the_network(tmp_path: Path) -> None:
     assert (network.transforms.log_gain.grad.abs().amax(1) > 0).all()  # of both tunes
 
 
+@pytest.mark.parametrize(
+    ("parts", "chosen"), [((), False), (("analysis", "map"), False), (("analysis",), True)]
+)
+def test_an_analysis_that_is_trained_alone_follows_the_codes_as_they_are_chosen(
+    tmp_path: Path, parts: tuple[str, ...], chosen: bool
+) -> None:
+    torch.manual_seed(0)
+    made, network = recipe(tmp_path), CwicNetwork(TINY)
+    asked = []
+    network.register_forward_pre_hook(
+        lambda _network, _inputs, named: asked.append(named["chosen"]), with_kwargs=True
+    )
+    stage = Stage(name="a", steps=1, parts=parts)
+    made.loss(network, torch.rand(2, 3, 64, 64), draw(made, 2), stage=stage, done=0.5, team=Team())
+    assert asked == [chosen]
+
+
 def test_a_cut_files_distortion_counts_as_much_as_its_rate(tmp_path: Path) -> None:
     torch.manual_seed(0)
     made, network = recipe(tmp_path), CwicNetwork(TINY)

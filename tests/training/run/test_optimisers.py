@@ -53,13 +53,13 @@ def fill_gradients(network: CwicNetwork) -> None:
 @pytest.mark.parametrize(
     ("shape", "part", "matrix"),
     [
-        ((16, 16, 1, 1), "branches", True),
-        ((16, 2, 3, 3), "branches", True),
-        ((16, 1, 3, 3), "branches", False),
+        ((16, 16, 1, 1), "synthesis", True),
+        ((16, 2, 3, 3), "synthesis", True),
+        ((16, 1, 3, 3), "synthesis", False),
         ((15, 64, 3, 3), "codes", False),
         ((64, 3, 8, 8), "blocks", False),
-        ((64, 64), "branches", False),
-        ((64,), "branches", False),
+        ((64, 64), "synthesis", False),
+        ((64,), "synthesis", False),
     ],
 )
 def test_kernels_with_two_real_sides_are_matrices(shape: tuple[int, ...], part: str, matrix: bool) -> None:
