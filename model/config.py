@@ -160,12 +160,12 @@ class CwicConfig(CodecConfig):
     context_width: int = 80
     map_width: int = 48
     stem_width: int = 64
-    trunk_width: int = 144
+    trunk_width: int = 192
     blocks: int = 6
     code_limit: int = 1023
     lambda_min: float = 0.0005
     lambda_max: float = 0.5
-    rdo: float = 1.5
+    rdo: float = 1.3
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, with the numbers."""

@@ -76,7 +76,7 @@ class CwicRecipe:
         """
         del team
         quality, tune, groups = torch.split(drawn, 1, 1)
-        alone = self.trained(stage) == ("analysis",)
+        alone = self.trained(stage) == ("analysis",) and self._codec.rdo > 0
         noise = done < stage.noise_share
         output = network(x, drawn[:, :2], noise=noise, groups=groups[:, 0, 0, 0], chosen=alone)
         difference = (output.x_hat - x) * 255
