@@ -11,6 +11,7 @@ those of these curves, and beside them the mean of each picture's own. Checkpoin
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ from tqdm import tqdm
 from model.config import TUNES, Tune
 from model.container.format import inspect
 from model.errors import ParameterError
-from model.options import EncodeOptions
+from model.options import DEFAULT_EFFORT, MAX_EFFORT, EncodeOptions
 from model.protocol import PictureCodec
 from model.types import Pixels
 from training.commands.arguments import (
@@ -78,6 +79,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tune", choices=TUNES, help="what our files are made for (the checkpoint's default)"
     )
+    parser.add_argument(
+        "--effort",
+        type=int,
+        choices=range(MAX_EFFORT + 1),
+        default=DEFAULT_EFFORT,
+        help="that our files are made with (%(default)s)",
+    )
     parser.add_argument("--plot", type=Path, metavar="OUT.png", help="draw the curves")
 
 
@@ -93,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     published = read_published(args.anchors) if args.anchors else ()
     floor = read_floor(args.floor) if args.floor else None
     codecs = codecs_of(args)
-    contenders = contenders_of(codecs, args.qualities, args.against, tune=args.tune)
+    contenders = contenders_of(codecs, args.qualities, args.against, tune=args.tune, effort=args.effort)
     versions = environment()
     known: dict[str, Result] = {}
     if args.reuse:
@@ -158,16 +166,15 @@ class Ladder:
 
 
 class Tuned:
-    """One checkpoint of all rates, at one tune; as with `Ladder`, no file is without loss."""
+    """One checkpoint of all rates, at one tune and effort; as with `Ladder`, no file is without loss."""
 
-    def __init__(self, codec: PictureCodec, tune: Tune | None) -> None:
+    def __init__(self, codec: PictureCodec, tune: Tune | None, effort: int = DEFAULT_EFFORT) -> None:
         self._codec = codec
-        self._tune = tune
+        self._options = EncodeOptions(tune=tune, effort=effort, lossless=False)
 
     def encode(self, array: Pixels, *, quality: float) -> bytes:
-        """For the tune."""
-        options = EncodeOptions(quality=quality, tune=self._tune, lossless=False)
-        return self._codec.encode(array, options)
+        """For the tune, with the effort."""
+        return self._codec.encode(array, replace(self._options, quality=quality))
 
     def decode(self, data: bytes) -> Pixels:
         """Whatever it was tuned for."""
@@ -184,21 +191,24 @@ def contenders_of(
     formats: Sequence[str],
     *,
     tune: Tune | None = None,
+    effort: int = DEFAULT_EFFORT,
 ) -> tuple[Contender, ...]:
     """Our codec first, then Pillow's formats by name, each at its ladder of qualities.
 
     Raises:
-        ParameterError: several checkpoints, and not each of one rate.
+        ParameterError: several checkpoints, and not each of one rate; or an effort for those.
     """
-    codec: Tuned | Ladder = Tuned(codecs[0], tune)
+    codec: Tuned | Ladder = Tuned(codecs[0], tune, effort)
     if all(each.info.fixed_rate for each in codecs):
+        if effort != DEFAULT_EFFORT:
+            raise ParameterError("checkpoints of one rate have one effort")
         codec, qualities = Ladder(codecs), range(1, len(codecs) + 1)
     elif len(codecs) > 1:
         raise ParameterError("several checkpoints make a curve only where each has one rate")
     profile = codecs[0].info.profile
     ours = Contender(
         name=profile,
-        label=f"{profile} (ours)",
+        label=f"{profile} (ours)" + f", effort {effort}" * (effort != DEFAULT_EFFORT),
         codec=codec,
         qualities=tuple(qualities),
         inspect=inspect,

@@ -15,8 +15,8 @@ from model.errors import BrokenImageError, ParameterError
 from model.options import EncodeOptions
 from model.protocol import DEFAULT_ENCODE_OPTIONS
 from model.steps import Work
-from model.types import Pixels
-from tests.training.training_fakes import MAP_SECTION, JpegInABox, noise, scene, write_png
+from model.types import ModelInfo, Pixels
+from tests.training.training_fakes import MAP_SECTION, JpegInABox, made_up_info, noise, scene, write_png
 from training.__main__ import main
 from training.commands import arguments
 from training.commands.evaluate import Ladder, Tuned, contenders_of
@@ -251,9 +251,10 @@ def test_no_file_of_ours_is_without_loss() -> None:
             asked.append(options)
             return super().encoding(array, options)
 
-    for codec in (Tuned(Asked(), None), Ladder((Asked(),))):
+    for codec in (Tuned(Asked(), "psnr", 3), Ladder((Asked(),))):
         codec.encode(scene(32, 32), quality=1)
     assert [options.lossless for options in asked] == [False, False]
+    assert (asked[0].quality, asked[0].tune, asked[0].effort) == (1, "psnr", 3)
 
 
 def test_every_format_has_a_colour_of_its_own_in_the_plot() -> None:
@@ -368,6 +369,19 @@ def test_a_folder_without_pictures_is_an_error_without_a_traceback(
 def test_our_codec_comes_first() -> None:
     names = [contender.name for contender in contenders_of((JpegInABox(),), (1, 2), ("webp", "jpeg"))]
     assert names == ["cwic", "webp", "jpeg"]
+    hard = contenders_of((JpegInABox(),), (1, 2), (), effort=2)
+    assert hard[0].label == "cwic (ours), effort 2"
+
+
+def test_checkpoints_of_one_rate_have_one_effort() -> None:
+    class OneRate(JpegInABox):
+        @property
+        def info(self) -> ModelInfo:
+            return made_up_info("box", fixed_rate=True)
+
+    assert contenders_of((OneRate(), OneRate()), (), ())[0].qualities == (1, 2)
+    with pytest.raises(ParameterError, match="one effort"):
+        contenders_of((OneRate(), OneRate()), (), (), effort=2)
 
 
 def test_the_recorded_command_has_no_folders_of_this_machine() -> None:
