@@ -202,6 +202,7 @@ def test_headers_of_many_pieces_are_refused_after_a_bounded_number(data: bytes) 
         (b"P7\nWIDTH 1\nHEIGHT 1\nDEPTH 3\nMAXVAL 255\nTUPLTYPE RGB\nENDHDR\n", "PAM"),
         (b"PF\n1 1\n-1.0\n", "PFM"),
         (b"\0\0\1\0\1\0", "Windows icon"),
+        (b"\0\0\2\0" + bytes(8) + b"\4\0\4\0\x18\0", "TGA"),
         (b"CWIC\1", ".cwic"),
         (b"<!DOCTYPE html><html>", "HTML"),
         (b"hello world", "68 65 6c 6c 6f 20 77 6f"),
