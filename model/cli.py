@@ -233,11 +233,13 @@ def _decode_options(args: argparse.Namespace) -> DecodeOptions:
 
 
 def _compress(args: argparse.Namespace, checkpoints: Checkpoints | None) -> Outcome:
-    from model.images.files import read_image
+    from model.images.files import SUFFIXES, read_image
     from model.images.metadata import read_metadata
 
     options = encode_options(args)
     check_output(args.input, args.output)
+    if Path(args.output).suffix.lower() in SUFFIXES:  # `compress *.jpg` of two pictures
+        raise UsageError(f"OUT is a .cwic file, got the name of a picture, {args.output!r}")
     data = read(args.input)
     picture = read_image(data, limits=_limits(args))
     metadata, dropped = read_metadata(data, keep=args.metadata == "keep", limits=_limits(args))
@@ -248,8 +250,10 @@ def _compress(args: argparse.Namespace, checkpoints: Checkpoints | None) -> Outc
     file = codec.encode(picture.array, options)
     write(args.output, file)
     info = file_format.inspect(file)
+    times = len(data) / len(file)
+    change = f"{times:.2f}x smaller" if times >= 1 else f"{1 / times:.2f}x larger"
     words = [
-        f"{info.width}x{info.height}: {len(data)} -> {len(file)} bytes ({len(data) / len(file):.2f}x smaller)",
+        f"{info.width}x{info.height}: {len(data)} -> {len(file)} bytes ({change})",
         f"{info.bpp:.3f} bpp",
         *_rate(info),
         *([f"model {codec.info.name}"] if info.model_id else []),

@@ -13,6 +13,7 @@ from model.encoder import TileEncoder, encode_picture
 from model.entropy.range_coder import Sink
 from model.entropy.tables import SymbolTables
 from model.errors import ParameterError, TruncatedFileError
+from model.hidden import without_hidden
 from model.loaded import LoadedModel
 from model.options import DecodeOptions, EncodeOptions
 from model.protocol import DEFAULT_DECODE_OPTIONS, DEFAULT_ENCODE_OPTIONS, PictureCodec
@@ -81,7 +82,8 @@ class Codec(PictureCodec):
             self._check_picture(source)
             height, width = source.shape[:2]
             own = with_plane(options, self.config, source)
-            tiles: TileEncoder | TileDecoder = TileEncoder(self._model, source, own)
+            seen = run(without_hidden(source, tile=own.tile))
+            tiles: TileEncoder | TileDecoder = TileEncoder(self._model, seen, own)
         else:
             permitted = DecodeOptions(allow_truncated=isinstance(source, Container))
             file = self._read(source, permitted)

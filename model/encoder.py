@@ -17,6 +17,7 @@ from model.context.conditions import Conditions
 from model.context.offsets import pack_offsets
 from model.entropy.range_coder import Encoder, Sink
 from model.entropy.tables import Ints
+from model.hidden import without_hidden
 from model.loaded import LoadedModel
 from model.options import PLANE_CELL, PLANE_STEPS, REFINEMENTS, EncodeOptions
 from model.profiles.cwic.refinement import REFINED_RDO, Latents, View
@@ -37,7 +38,7 @@ class Source(NamedTuple):
     """A picture to be encoded, with what does not depend on the quality.
 
     Attributes:
-        array: uint8 [H, W, 3] or [H, W, 4].
+        array: uint8 [H, W, 3] or [H, W, 4], without what alpha hides.
         grey: whether its three colour channels are equal.
         alpha: the payloads of its alpha channel, one for each tile; none where it has no alpha.
     """
@@ -50,14 +51,14 @@ class Source(NamedTuple):
 def encode_picture(model: LoadedModel, array: Pixels, options: EncodeOptions) -> Work[bytes]:
     """A file of a picture, uint8 [H, W, 3] or [H, W, 4], as the options ask; lossless where that is smaller."""
     if options.lossless:
-        file = yield from lossless_file(Source(array, is_grey(array)), options, limit=None)
+        file = yield from lossless_file(array, options, limit=None)
         assert file is not None
         return file
     source = yield from source_of(array, tile=options.tile)
     coded = yield from coded_file(model, source, options)
     if options.lossless is False:
         return coded
-    smaller = yield from lossless_file(source, options, limit=len(coded))
+    smaller = yield from lossless_file(array, options, limit=len(coded))
     return smaller or coded
 
 
@@ -69,7 +70,8 @@ def source_of(array: Pixels, *, tile: int) -> Work[Source]:
         for index in range(grid.count):
             yield ()
             alpha.append(lossless.pack(array[grid.box(index).slices(grid.bounds, 1)][..., 3:]))
-    return Source(array, is_grey(array), tuple(alpha))
+    seen = yield from without_hidden(array, tile=tile)
+    return Source(seen, is_grey(seen), tuple(alpha))
 
 
 class TileEncoder:
@@ -341,21 +343,21 @@ def coded_file(
     return pack(header, whole, extensions_of(options.metadata))
 
 
-def lossless_file(source: Source, options: EncodeOptions, *, limit: int | None) -> Work[bytes | None]:
-    """The file of a picture as it is; None, and early, where it has `limit` bytes or more."""
-    height, width, channels = source.array.shape
+def lossless_file(array: Pixels, options: EncodeOptions, *, limit: int | None) -> Work[bytes | None]:
+    """The file of a picture as it is, with what alpha hides; None, and early, where it has `limit` bytes or more."""
+    height, width, channels = array.shape
     header = Header(
         width=width,
         height=height,
         profile="lossless",
         tile=LOSSLESS_TILE,
         alpha=channels == 4,
-        grey=source.grey,
+        grey=is_grey(array),
     )
     payloads, left = [], limit
     for index in range(header.grid.count):
         yield ()
-        part = source.array[header.grid.box(index).slices(header.grid.bounds, 1)]
+        part = array[header.grid.box(index).slices(header.grid.bounds, 1)]
         payload = lossless.pack(part) if left is None else lossless.pack_below(part, limit=left)
         if payload is None:
             return None

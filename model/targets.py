@@ -124,7 +124,7 @@ def encode_to_target(model: LoadedModel, array: Pixels, options: EncodeOptions) 
     goal = Goal.of(target, pixels=pixels)
     source = yield from source_of(array, tile=options.tile)
     if goal.at_most and options.lossless is None:
-        fitting = yield from lossless_file(source, options, limit=most_bytes(target, pixels=pixels) + 1)
+        fitting = yield from lossless_file(array, options, limit=most_bytes(target, pixels=pixels) + 1)
         if fitting is not None:
             return fitting
     tries = Trials(model, source, options)
@@ -132,7 +132,7 @@ def encode_to_target(model: LoadedModel, array: Pixels, options: EncodeOptions) 
     best = _best(trials, goal)
     if not goal.at_most and options.lossless is None:
         coded = best or trials[QUALITY_STEPS]
-        smaller = yield from lossless_file(source, options, limit=len(coded.file))
+        smaller = yield from lossless_file(array, options, limit=len(coded.file))
         if smaller is not None:
             return smaller
     if best is None:

@@ -17,10 +17,9 @@ PACKAGES = {"model": {"model"}, "service": {"model", "service"}, "training": {"m
 # In each folder its modules and folders; each may import only those before it. A new one gets its place here.
 ORDER = {
     "model": (
-        "errors", "types", "cpus", "tiling", "config", "container", "options", "steps", "protocol", "images",
         "errors", "types", "cpus", "tiling", "config", "container", "options", "interest", "steps", "protocol",
         "images", "entropy", "context", "profiles", "loaded", "content_plane", "rate_control", "quality_search",
-        "tile_cache", "encoder", "decoder", "targets", "codec", "checkpoints", "command_line", "cli",
+        "tile_cache", "hidden", "encoder", "decoder", "targets", "codec", "checkpoints", "command_line", "cli",
     ),
     "model.command_line": ("files", "encoding", "codecs", "outcomes", "inspection", "batch"),
     "model.container": ("lossless", "reader", "header", "directory", "format"),

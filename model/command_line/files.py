@@ -28,11 +28,13 @@ def read(path: str) -> bytes:
 def check_output(source: str, target: str) -> None:
     """Fail before the work, not after it; raises OSError, UsageError."""
     out = Path(target)
+    if source != "-" and Path(source).is_dir():
+        raise IsADirectoryError(None, "is a folder; with --output-dir what is in it is done", source)
     if target == "-":
         if sys.stdout is None or sys.stdout.isatty():
             raise UsageError("OUT is `-`, but standard output is closed or a terminal")
     elif out.is_dir():
-        raise IsADirectoryError(None, "is a folder", target)
+        raise IsADirectoryError(None, "is a folder; --output-dir writes into it", target)
     elif not _is_stream(out):
         if not out.resolve().parent.is_dir():
             raise FileNotFoundError(None, "its folder does not exist", target)

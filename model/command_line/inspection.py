@@ -43,7 +43,8 @@ def inspect_files(
             failed += 1
             say(f"{path}: {f'{outcome}'.removeprefix(f'{path}: ')}")
         else:
-            write("-", outcome.text.encode())  # not within the attempt: where it fails, more is of no use
+            # Not within the attempt: where it fails, more is of no use.
+            write("-", outcome.text.encode(errors="surrogateescape"))
     return Outcome(1, f"{failed} of {len(paths)} files cannot be read") if failed else Outcome()
 
 

@@ -38,7 +38,7 @@ def attempt(work: Callable[[], Outcome]) -> Outcome:
     except LimitError as exc:
         return Outcome(1, f"{exc}" + ("; --max-pixels raises it" if exc.name == "max_pixels" else ""))
     except InputError as exc:
-        return Outcome(1, f"{exc}")
+        return Outcome(1, f"{exc}".replace("allow_truncated", "--allow-truncated"))
     except CheckpointError as exc:
         return Outcome(3, f"{exc}")
     except BrokenPipeError:

@@ -1,5 +1,6 @@
 """A file's samples, of any depth and kind, as 8-bit sRGB. Pillow and numpy only; below `images`."""
 
+import struct
 import sys
 from collections.abc import Callable
 from io import BytesIO
@@ -8,9 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageFile, TiffImagePlugin
+from PIL.PngImagePlugin import PngImageFile
 from PIL.PpmImagePlugin import PpmImageFile
 
 from model.errors import UnsupportedImageError
+from model.images.avif import AvifFile
 from model.types import Pixels
 
 _BLOCK_ROWS = 256  # wide samples are scaled in blocks, to keep the temporary copies small
@@ -36,6 +39,20 @@ def is_deep(image: ImageFile.ImageFile) -> bool:
         return isinstance(args[1], int) and args[1] > 255
     rawmode = rawmode_of(image)
     return image.mode.startswith("I") or (";16" in rawmode and not rawmode.startswith("BGR"))  # BGR;16: 5-6-5
+
+
+def colour_notes(image: ImageFile.ImageFile, data: bytes) -> list[str]:
+    """Notes of what a file that is not loaded yet says about its colours, and what nothing here applies.
+
+    An ICC profile goes before that, as in most readers. Raises UnsupportedImageError for HDR.
+    """
+    primaries, transfer = _colour_code(image, data)
+    if transfer in (16, 18):
+        raise UnsupportedImageError("HDR pictures (PQ or HLG) are not read; convert to sRGB")
+    if "icc_profile" in image.info:
+        return []
+    other_curve = transfer in (5, 8) or _has_other_gamma(image)  # gamma 2.8, linear light
+    return ["primaries-ignored"] * (primaries in (9, 11, 12)) + ["transfer-ignored"] * other_curve
 
 
 def load(image: ImageFile.ImageFile) -> Planes:
@@ -122,6 +139,25 @@ def is_srgb(profile: bytes) -> bool:
         return _through_profile(Image.new("RGB", (1, 1)), profile) is None
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return False
+
+
+def _colour_code(image: ImageFile.ImageFile, data: bytes) -> tuple[int, int]:
+    """Colour primaries and transfer function (ITU-T H.273) of PNG's cICP or nclx of AVIF and HEIC; 2 is unknown."""
+    if isinstance(image, PngImageFile) and (at := data.find(b"cICP", 0, max(data.find(b"IDAT"), 0))) >= 0:
+        return data[at + 4], data[at + 5]
+    if isinstance(image, AvifFile) and (at := data.find(b"colrnclx", 0, 1 << 16)) >= 0:
+        primaries, transfer = struct.unpack_from(">HH", data, at + 8)
+        return primaries, transfer
+    if nclx := image.info.get("nclx_profile"):  # of HEIC
+        return int(nclx["color_primaries"]), int(nclx["transfer_characteristics"])
+    return 2, 2
+
+
+def _has_other_gamma(image: ImageFile.ImageFile) -> bool:
+    """Whether a PNG's gAMA is far from that of sRGB, 1 / 2.2, and no sRGB chunk goes before it."""
+    if not isinstance(image, PngImageFile) or "srgb" in image.info:
+        return False
+    return not 0.42 < image.info.get("gamma", 1 / 2.2) < 0.49
 
 
 def _load_deep_grey(image: ImageFile.ImageFile, *, top: int, key: object) -> Planes:

@@ -8,6 +8,7 @@ What happens to a picture on its way in, in this order; each step that changed s
     embedded ICC profile applied            icc-converted; icc-ignored for a damaged or unfitting one
     CMYK or Lab without a profile           cmyk-converted, lab-converted
     colour primaries that we cannot apply   primaries-ignored
+    a curve unlike sRGB's, without ICC      transfer-ignored
     alpha that hides nothing                alpha-opaque-dropped
     turned upright                          orientation-applied, or exif-ignored: damaged, or too many values
 
@@ -16,7 +17,6 @@ our size check comes before Pillow's, whose limit is a global that we must not s
 """
 
 import re
-import struct
 import warnings
 from collections.abc import Callable
 from io import BytesIO
@@ -35,7 +35,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from model.errors import BrokenImageError, InputError, LimitError, UnsupportedImageError
 from model.images.avif import AvifFile
 from model.images.boxes import check_boxes
-from model.images.colour import is_deep, load, load_deep, rawmode_of, to_srgb
+from model.images.colour import colour_notes, is_deep, load, load_deep, rawmode_of, to_srgb
 from model.images.exif import exif_of
 from model.images.tiff import check_tiff, count_tiff_pages
 from model.types import Limits, Pixels
@@ -102,7 +102,7 @@ def _open_heic(file: BytesIO) -> ImageFile.ImageFile:
 # JpegImageFile itself, not Pillow's factory: a phone's second picture (a gain map) is no second frame.
 _KINDS = (
     _Kind("PNG", re.compile(rb"\x89PNG\r\n\x1a\n"), PngImageFile, (".png", ".apng")),
-    _Kind("JPEG", re.compile(rb"\xff\xd8\xff"), JpegImageFile, (".jpg", ".jpeg", ".jpe", ".jfif")),
+    _Kind("JPEG", re.compile(rb"\xff\xd8\xff"), JpegImageFile, (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")),
     _Kind("WebP", re.compile(rb"RIFF.{4}WEBP", re.DOTALL), WebPImageFile, (".webp",)),
     _Kind(
         "AVIF",
@@ -119,7 +119,7 @@ _KINDS = (
     _Kind("GIF", re.compile(rb"GIF8[79]a"), GifImageFile, (".gif",)),
     _Kind("TIFF", re.compile(rb"II[*+]\0|MM\0[*+]"), TiffImagePlugin.TiffImageFile, (".tif", ".tiff")),
     _Kind("BMP", re.compile(rb"BM"), BmpImageFile, (".bmp", ".dib")),
-    _Kind("PPM", re.compile(rb"P[1-6fF7][\s#]"), PpmImageFile, (".ppm", ".pgm", ".pbm", ".pnm")),
+    _Kind("PPM", re.compile(rb"P[1-6][\s#]"), PpmImageFile, (".ppm", ".pgm", ".pbm", ".pnm")),
 )
 
 SUFFIXES = frozenset(suffix for kind in _KINDS for suffix in kind.suffixes)
@@ -141,8 +141,11 @@ _NOT_READ = (
     ("Photoshop", re.compile(rb"8BPS")),
     ("OpenEXR", re.compile(rb"\x76\x2f\x31\x01")),
     ("Radiance HDR", re.compile(rb"#\?")),
-    ("Windows icon", re.compile(rb"\0\0[\x01\x02]\0")),
+    ("Windows icon", re.compile(rb"\0\0[\x01\x02]\0(?!\0)")),
+    ("TGA", re.compile(rb"\0\0[\x02\x03\x0a\x0b]\0\0")),
     ("QOI", re.compile(rb"qoif")),
+    ("PAM", re.compile(rb"P7\s")),
+    ("PFM, samples of floats", re.compile(rb"P[fF]\s")),
     ("DDS", re.compile(rb"DDS ")),
     ("ZIP", re.compile(rb"PK\x03\x04")),
     ("gzip", re.compile(rb"\x1f\x8b")),
@@ -308,22 +311,7 @@ def _inspect(image: ImageFile.ImageFile, data: bytes) -> list[str]:
     # Entropy-coded data never holds this marker, so the count is exact but for embedded thumbnails.
     if isinstance(image, JpegImageFile) and (scans := data.count(b"\xff\xda")) > _MAX_JPEG_SCANS:
         raise BrokenImageError(f"a JPEG has at most {_MAX_JPEG_SCANS} scans, got {scans}")
-    primaries, transfer = _colour_code(image, data)
-    if transfer in (16, 18):
-        raise UnsupportedImageError("HDR pictures (PQ or HLG) are not read; convert to sRGB")
-    return ["primaries-ignored"] if primaries in (9, 11, 12) and "icc_profile" not in image.info else []
-
-
-def _colour_code(image: ImageFile.ImageFile, data: bytes) -> tuple[int, int]:
-    """Colour primaries and transfer function (ITU-T H.273) of PNG's cICP or nclx of AVIF and HEIC; 2 is unknown."""
-    if isinstance(image, PngImageFile) and (at := data.find(b"cICP", 0, max(data.find(b"IDAT"), 0))) >= 0:
-        return data[at + 4], data[at + 5]
-    if isinstance(image, AvifFile) and (at := data.find(b"colrnclx", 0, 1 << 16)) >= 0:
-        primaries, transfer = struct.unpack_from(">HH", data, at + 8)
-        return primaries, transfer
-    if nclx := image.info.get("nclx_profile"):  # of HEIC
-        return int(nclx["color_primaries"]), int(nclx["transfer_characteristics"])
-    return 2, 2
+    return colour_notes(image, data)
 
 
 def _frames(image: ImageFile.ImageFile, data: bytes) -> str:

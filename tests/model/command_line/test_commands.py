@@ -26,7 +26,8 @@ def test_a_picture_survives_compress_and_decompress(
     assert cli.main(["compress", str(source), str(file)], checkpoints=fake) == 0
     summary = capsys.readouterr().err
     assert summary.count("\n") == 1
-    assert f"8x6: {source.stat().st_size} -> {file.stat().st_size} bytes" in summary
+    before, after = source.stat().st_size, file.stat().st_size
+    assert f"8x6: {before} -> {after} bytes ({after / before:.2f}x larger), " in summary
     assert f"{8 * file.stat().st_size / 48:.3f} bpp, quality 50, tune psnr, model fake-11111111" in summary
     assert cli.main(["decompress", str(file), str(back)], checkpoints=fake) == 0
     np.testing.assert_array_equal(read_image(back.read_bytes(), limits=Limits()).array, PICTURE)
@@ -183,7 +184,7 @@ def test_a_file_that_was_cut_is_decoded_with_permission_only(
     assert cli.main(arguments, checkpoints=fake) == 1
     assert cli.main(["importance-map", *arguments[1:]], checkpoints=fake) == 1
     said = capsys.readouterr().err
-    assert f"ends at byte {len(whole) - 1} of {len(whole)}; allow_truncated decodes it" in said
+    assert f"ends at byte {len(whole) - 1} of {len(whole)}; --allow-truncated decodes it" in said
     assert not out.exists()
     assert cli.main([*arguments, "--allow-truncated"], checkpoints=fake) == 0
     np.testing.assert_array_equal(read_image(out.read_bytes(), limits=Limits()).array, PICTURE)
@@ -205,7 +206,9 @@ def test_a_file_is_parsed_once_for_each_command(
         return unpack(data, limits=limits, allow_truncated=allow_truncated)
 
     monkeypatch.setattr(file_format, "unpack", spy)
-    out = [] if command == "inspect" else [str(tmp_path / "out.png")]
+    out = (
+        [] if command == "inspect" else [str(tmp_path / f"out.{'cwic' if command == 'compress' else 'png'}")]
+    )
     out += ["--bytes", "999"] if command == "truncate" else []
     assert cli.main([command, *given, *out], checkpoints=fake) == 0
     assert len(parsed) == 1

@@ -1,6 +1,7 @@
 """`cwic inspect`, and the map of a file that was cut, in front of a fake codec."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,16 @@ def test_inspect_tells_of_several_files_and_of_those_that_fail(
         (name, round(50 / 255, 4)) for name in names[::3]
     ]
     assert [name for name, *_ in fake.loaded] == ["other"]  # once, for all files
+
+
+def test_names_that_are_no_text_are_told_as_they_are(
+    tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    names = [os.fsencode(tmp_path / "a.cwic"), os.fsencode(tmp_path) + b"/\xff.cwic"]
+    for name in names:
+        Path(os.fsdecode(name)).write_bytes(packed(PICTURE))
+    assert cli.main(["inspect", *map(os.fsdecode, names)]) == 0
+    assert names[1] in capsysbinary.readouterr().out
 
 
 def test_the_map_of_a_file_that_was_cut_needs_permission(

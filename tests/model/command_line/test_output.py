@@ -49,6 +49,17 @@ def test_a_picture_is_not_replaced_by_its_own_file(
     assert source.read_bytes() == before
 
 
+def test_of_two_pictures_none_is_replaced(
+    source: Path, tmp_path: Path, fake: FakeCheckpoints, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `compress *` says it where `--output-dir` was forgotten."""
+    other = tmp_path / "other.JPG"
+    other.write_bytes(b"another picture")
+    assert cli.main(["compress", str(source), str(other)], checkpoints=fake) == 2
+    assert "OUT is a .cwic file" in capsys.readouterr().err
+    assert other.read_bytes() == b"another picture"
+
+
 def test_an_open_file_or_pipe_is_written_to_as_it_stands(
     source: Path, tmp_path: Path, fake: FakeCheckpoints
 ) -> None:

@@ -81,8 +81,9 @@ def test_transparency_is_not_put_into_a_jpeg(
     ("arguments", "message"),
     [
         (["compress", "missing", "out"], "missing: No such file"),
-        (["compress", "folder", "out"], "folder: Is a directory"),
-        (["compress", "in.png", "folder"], "folder: is a folder"),
+        (["compress", "folder", "out"], "folder: is a folder; with --output-dir"),
+        (["compress", "in.png", "folder"], "folder: is a folder; --output-dir"),
+        (["inspect", "folder"], "folder: Is a directory"),
         (["compress", "in.png", "nowhere/out"], "nowhere/out: its folder does not exist"),
         (["compress", "text", "out"], "68 65 6c 6c 6f"),
         (

@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from model.errors import BrokenImageError, ImageError, LimitError, ParameterError, UnsupportedImageError
-from model.images.files import Picture, read_image
+from model.images.files import SUFFIXES, Picture, read_image
 from model.images.writing import MEDIA_TYPES, write_image
 from model.types import Limits, Pixels
 from tests.effort import counted_calls
@@ -144,6 +144,16 @@ def test_of_an_animation_the_first_frame_is_read(format: str) -> None:
     assert notes == ("first-frame-of-3",)
 
 
+def test_of_a_stereo_pair_the_first_picture_is_read() -> None:
+    file = BytesIO()
+    left, right = Image.fromarray(smooth()), Image.fromarray(smooth()[::-1])
+    left.save(file, "MPO", save_all=True, append_images=[right], quality=95)
+    array, notes = read(file.getvalue())
+    assert np.abs(array.astype(int) - smooth()).mean() < 2
+    assert notes == ()
+    assert ".mpo" in SUFFIXES
+
+
 def test_counting_frames_takes_bounded_time() -> None:
     tiff = bytearray(saved(smooth(), "TIFF"))
     (first,) = struct.unpack_from("<I", tiff, 4)
@@ -189,7 +199,10 @@ def test_headers_of_many_pieces_are_refused_after_a_bounded_number(data: bytes) 
         (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
         (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
         (b"8BPS\0\1", "Photoshop"),
+        (b"P7\nWIDTH 1\nHEIGHT 1\nDEPTH 3\nMAXVAL 255\nTUPLTYPE RGB\nENDHDR\n", "PAM"),
+        (b"PF\n1 1\n-1.0\n", "PFM"),
         (b"\0\0\1\0\1\0", "Windows icon"),
+        (b"\0\0\2\0" + bytes(8) + b"\4\0\4\0\x18\0", "TGA"),
         (b"CWIC\1", ".cwic"),
         (b"<!DOCTYPE html><html>", "HTML"),
         (b"hello world", "68 65 6c 6c 6f 20 77 6f"),
@@ -238,6 +251,24 @@ def test_hdr_is_refused_and_wide_primaries_are_noted() -> None:
     at = avif.index(b"colrnclx") + 8
     with pytest.raises(UnsupportedImageError, match="HDR"):
         read(avif[:at] + struct.pack(">HH", 9, 16) + avif[at + 4 :])
+
+
+@pytest.mark.parametrize(
+    ("chunks", "notes"),
+    [
+        ([(b"gAMA", struct.pack(">I", 100_000))], ("transfer-ignored",)),
+        ([(b"gAMA", struct.pack(">I", 45_455))], ()),
+        ([(b"sRGB", b"\0"), (b"gAMA", struct.pack(">I", 100_000))], ()),
+        ([(b"cICP", bytes((1, 8, 0, 1)))], ("transfer-ignored",)),
+        ([(b"cICP", bytes((12, 8, 0, 1)))], ("primaries-ignored", "transfer-ignored")),
+    ],
+)
+def test_samples_that_do_not_follow_srgbs_curve_are_noted(
+    chunks: list[tuple[bytes, bytes]], notes: tuple[str, ...]
+) -> None:
+    png = saved(smooth(), "PNG")
+    more = b"".join(png_chunk(name, body) for name, body in chunks)
+    assert read(png[:33] + more + png[33:]).notes == notes
 
 
 def hostile_sources() -> dict[str, bytes]:
