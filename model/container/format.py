@@ -290,7 +290,9 @@ def truncate(data: bytes, max_bytes: int, *, limits: Limits | None = None) -> by
         return len(_start(header, kept)) + len(kept.checked) + 3 + sum(kept.lengths)
 
     counts = range(header.required, len(directory.lengths))
-    fitting = bisect_right(counts, max_bytes, key=size)
+    fitting = list(counts[: bisect_right(counts, max_bytes, key=size)])[-1:]
+    if header.usual in counts and size(header.usual) <= max_bytes:  # it saves N, so that fewer may be larger
+        fitting.append(header.usual)
     if not fitting:
         smallest = size(header.required)
         if header.lossless:
@@ -298,7 +300,7 @@ def truncate(data: bytes, max_bytes: int, *, limits: Limits | None = None) -> by
                 f"a lossless file cannot be cut: {smallest} bytes are needed, {max_bytes} allowed"
             )
         raise ParameterError(f"the file cannot be cut to {max_bytes} bytes, {smallest} are needed at least")
-    parts = counts[fitting - 1]
+    parts = max(fitting)
     return pack(header, payloads[:parts], extensions[: max(0, parts - len(payloads))])
 
 

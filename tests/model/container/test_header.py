@@ -32,9 +32,30 @@ def test_a_header_survives(header: Header) -> None:
 
 
 def test_the_forged_files_of_these_tests_are_right_where_nothing_is_wrong() -> None:
-    usual = {"quality": USUAL | 512, "payloads": [b"x"] * 7}
-    for values in ({}, PAPER, usual, LOSSLESS):
+    for values in ({}, PAPER, LOSSLESS):
         unpack(forge(**values), limits=LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("usual", "values"),
+    [
+        (7, {"quality": USUAL | 512}),
+        (7, PAPER | {"quality": USUAL}),
+        (8, {"quality": USUAL | 512, "kind": 0b0010_1001}),
+        (9, {"quality": USUAL | 512, "kind": 0b1010_1001}),
+        (18, {"quality": USUAL | 512, "kind": 0b1010_0001}),
+        (1, LOSSLESS),
+        (6, LOSSLESS | {"kind": 0b00000, "width": 600, "height": 300}),
+    ],
+)
+def test_the_usual_number_of_payloads_is_not_said(usual: int, values: dict[str, Any]) -> None:
+    payloads = [bytes([k]) for k in range(usual)]
+    data = forge(**values | {"payloads": payloads})
+    file = unpack(data, limits=LIMITS)
+    assert file.payloads == tuple(payloads)
+    assert pack(file.header, file.payloads) == data
+    with pytest.raises(HeaderError, match=f"{usual} payloads are announced, which is not said"):
+        unpack(forge(**values | {"payloads": payloads, "quality": values["quality"] ^ USUAL}), limits=LIMITS)
 
 
 @pytest.mark.parametrize(
