@@ -290,7 +290,7 @@ def truncate(data: bytes, max_bytes: int, *, limits: Limits | None = None) -> by
         return len(_start(header, kept)) + len(kept.checked) + 3 + sum(kept.lengths)
 
     counts = range(header.required, len(directory.lengths))
-    fitting = list(counts[: bisect_right(counts, max_bytes, key=size)])[-1:]
+    fitting = list(counts[: bisect_right(counts, max_bytes, key=size)][-1:])
     if header.usual in counts and size(header.usual) <= max_bytes:  # it saves N, so that fewer may be larger
         fitting.append(header.usual)
     if not fitting:

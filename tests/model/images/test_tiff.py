@@ -133,6 +133,24 @@ def test_endless_numbers_are_refused(tag: int, kind: int) -> None:
     check_counts(tiff([(273, LONG, many[2])]))  # strips are counted by the size of the picture
 
 
+def big_directory(*entries: bytes) -> bytes:
+    """One of BigTIFF."""
+    return struct.pack("<Q", len(entries)) + b"".join(entries)
+
+
+@pytest.mark.parametrize("inner", [False, True])
+def test_endless_entries_are_refused(inner: bool) -> None:
+    """In the first directory, and in one that it names, which as many of its entries may name."""
+    check_counts(tiff([(60_000, LONG, [1])] * 4000))
+    many = big_directory(*[struct.pack("<HHQQ", 60_000, BYTE, 1, 0)] * 50_000)
+    names = big_directory(*[struct.pack("<HHQQ", 34665, LONG, 1, 16 + 8 + 8 * 20)] * 8)
+    data = b"II" + struct.pack("<HHHQ", 43, 8, 0, 16) + (names if inner else b"") + many
+    for read in (check_counts, lambda data: read_image(data, limits=Limits())):
+        with counted_calls() as calls, pytest.raises(BrokenImageError, match="50000 entries"):
+            read(data)
+        assert calls.count < 1000
+
+
 def test_directories_that_are_cut_short_are_refused() -> None:
     whole = tiff(grey(64, 90, (273, LONG, [-1] * 90), (279, LONG, [1] * 90)), bytes(100))
     check_tiff(whole)
