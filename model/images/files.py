@@ -229,7 +229,7 @@ def _open(data: bytes, kind: _Kind, limits: Limits) -> ImageFile.ImageFile:
         check_tiff(data)
     if kind.name in ("AVIF", "HEIC"):
         check_boxes(data, name=kind.name, limits=limits)
-    if kind.name == "JPEG" and (segments := len(_JPEG_EXIF.findall(data))) > _MAX_JPEG_EXIF:
+    if kind.name == "JPEG" and (segments := sum(1 for _ in _JPEG_EXIF.finditer(data))) > _MAX_JPEG_EXIF:
         raise BrokenImageError(f"a JPEG has at most {_MAX_JPEG_EXIF} segments of EXIF, got {segments}")
     image = kind.open(_file(data, kind))
     _check_size(image.size, limits)
