@@ -217,13 +217,11 @@ class DecodeTile(Step[TileDecoder]):
         with torch.inference_mode():
             conditions = Conditions.cat([each.owner.conditions(each.index) for each in steps])
             levels = _levels(steps, conditions, check=check)
-            groups = range(len(first.model.config.groups))
             payloads = [
-                [each.owner.file.payload(Section.CODES, each.index, k) for k in groups] for each in steps
+                [each.owner.file.payload(Section.CODES, each.index, k) for k in range(first.groups)]
+                for each in steps
             ]
-            codes = first.model.symbols.decode_codes(
-                payloads, levels, conditions, groups=first.groups, check=check
-            )
+            codes = first.model.symbols.decode_codes(payloads, levels, conditions, check=check)
             parts = (torch.split(part, 1) for part in (levels, conditions.quality, codes))
             return [Tile(*own) for own in zip(*parts, strict=True)]
 
