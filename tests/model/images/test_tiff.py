@@ -77,6 +77,8 @@ def test_what_pillow_writes_is_read() -> None:
     ("tags", "message"),
     [
         (grey(16, 16, *tiles(40_000, 40_000, 99)), "tiles of 40000x40000 in a picture of 16x16"),
+        (grey(16, 16, *tiles(80_000, 16, 99)), "tiles of 80000x16"),
+        (grey(16, 16, *tiles(16, 80_000, 99)), "tiles of 16x80000"),
         (grey(700, 700, *tiles(1, 1, 1)), "tiles of 1x1"),
         (grey(64, 9, (273, LONG, [8] * 10), (279, LONG, [1] * 10)), "10 TIFF strips or tiles"),
         (grey(64, 900, (273, LONG, [8] * 900), (279, LONG, [500_000] * 900)), "strips or tiles of 450000000 bytes"),
@@ -136,6 +138,16 @@ def test_endless_numbers_are_refused(tag: int, kind: int) -> None:
 def big_directory(*entries: bytes) -> bytes:
     """One of BigTIFF."""
     return struct.pack("<Q", len(entries)) + b"".join(entries)
+
+
+def test_each_sample_may_have_strips_of_its_own() -> None:
+    def planar(strips: int) -> bytes:
+        own = [(277, SHORT, [3]), (273, LONG, [-1] * strips), (279, LONG, [1] * strips)]
+        return tiff(sorted([*(tag for tag in grey(64, 9) if tag[0] != 277), *own]), bytes(9))
+
+    check_tiff(planar(27))
+    with pytest.raises(BrokenImageError, match="28 TIFF strips"):
+        check_tiff(planar(28))
 
 
 @pytest.mark.parametrize("inner", [False, True])
