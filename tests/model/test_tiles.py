@@ -16,10 +16,12 @@ from model.config import CwicConfig
 from model.container.format import QUALITY_STEPS, Section, pack, truncate
 from model.context.coder import SymbolCoder
 from model.context.offsets import pack_offsets, unpack_offsets
+from model.decoder import TileDecoder
 from model.errors import FileError, ParameterError, PayloadError, TruncatedFileError
 from model.options import PLANE_STEPS, DecodeOptions, EncodeOptions
 from model.profiles.export import logistic_tables
 from model.rate_control import resolve_setting
+from model.steps import run
 from model.types import Pixels, Region
 from tests.conftest import TINY, picture
 from tests.effort import PATIENCE
@@ -86,6 +88,16 @@ def test_a_region_decodes_only_the_tiles_that_its_margin_touches(
     decoded.clear()
     any_codec.decode(tiled)
     assert sum(decoded) == 6  # each tile once
+
+
+def test_of_a_tall_picture_no_more_tiles_are_kept_than_a_band_needs(tiny_codec: Codec) -> None:
+    file = tiny_codec.read(tiny_codec.encode(picture(24 * 256, 16), options(tiny_codec)))
+    decoder = TileDecoder(tiny_codec._model, file)
+    kept = []
+    for band in decoder.grid.bands(range(24)):
+        run(decoder.pixels(band))
+        kept.append(sorted(decoder._tiles))
+    assert kept == [list(range(9)), list(range(7, 17)), list(range(15, 24))]  # and one on each side
 
 
 @pytest.mark.parametrize(
