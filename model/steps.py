@@ -69,7 +69,7 @@ Work = Generator[Sequence[Step[Any]], Sequence[Any], T]
 
 
 def run(work: Work[T], check: Check = unchecked) -> T:
-    """Do a picture's work by itself; `check` is called before each batch and within it."""
+    """Do a picture's work by itself; `check` is called whenever it yields, and within its steps."""
     results: Sequence[Any] | None = None
     try:
         while True:
