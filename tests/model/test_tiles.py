@@ -17,10 +17,11 @@ from model.config import CwicConfig
 from model.container.format import QUALITY_STEPS, Section, pack, truncate
 from model.context.coder import SymbolCoder
 from model.decoder import TileDecoder
+from model.encoder import TileEncoder
 from model.errors import FileError, ParameterError, PayloadError, TruncatedFileError
 from model.options import DecodeOptions, EncodeOptions
 from model.rate_control import resolve_setting
-from model.steps import run
+from model.steps import Work, run
 from model.types import Pixels, Region
 from tests.conftest import TINY, picture
 from tests.effort import PATIENCE
@@ -172,6 +173,18 @@ def test_no_tile_sees_another(any_codec: Codec, array: Pixels, tiled: bytes) -> 
         assert changed.payload(Section.MAP, tile) == file.payload(Section.MAP, tile)
         assert changed.payload(Section.CODES, tile, 1) == file.payload(Section.CODES, tile, 1)
     assert changed.payload(Section.CODES, 2) != file.payload(Section.CODES, 2)
+
+
+def test_a_file_ends_with_the_last_tile_that_has_the_last_group(
+    tiny_codec: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def encoding(_: TileEncoder) -> Work[list[list[bytes]]]:
+        yield ()
+        return [[b"m0", b"00", b"01", b"02"], [b"m1", b"10"], [b"m2", b"20", b"21"]]
+
+    monkeypatch.setattr(TileEncoder, "encoding", encoding)
+    payloads = tiny_codec.read(tiny_codec.encode(picture(9, 700), options(tiny_codec))).payloads
+    assert payloads == (b"m0", b"m1", b"m2", b"00", b"10", b"20", b"01", b"", b"21", b"02")
 
 
 def error(found: Pixels, array: Pixels) -> float:
