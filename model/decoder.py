@@ -77,9 +77,9 @@ class TileDecoder:
         """Take a file of this model, and those of its tiles that are known.
 
         Raises:
-            NoImportanceMapError, WrongModelError, HeaderError: see `check_model`.
+            NoImportanceMapError, WrongModelError, HeaderError: see `_check_model`.
         """
-        check_model(model, file)
+        _check_model(model, file)
         self.model = model
         self.file = file
         self.groups = min(groups or len(model.config.groups), len(model.config.groups))
@@ -244,7 +244,7 @@ def _levels(steps: Sequence[Step[TileDecoder]], conditions: Conditions, *, check
     return steps[0].owner.model.symbols.decode_map(payloads, conditions, check=check)
 
 
-def check_model(model: LoadedModel, file: Container) -> None:
+def _check_model(model: LoadedModel, file: Container) -> None:
     """Raise NoImportanceMapError, WrongModelError or HeaderError unless the model can decode the file."""
     header, info = file.header, model.info
     if header.lossless:

@@ -25,6 +25,11 @@ class Directory(NamedTuple):
     payloads: tuple[int, ...]
     extensions: tuple[tuple[int, int], ...] = ()
 
+    @classmethod
+    def of(cls, payloads: Sequence[bytes], extensions: Sequence[tuple[int, bytes]]) -> "Directory":
+        """Of a file's payloads, and of its extensions' types and contents."""
+        return cls(tuple(map(len, payloads)), tuple((kind, len(contents)) for kind, contents in extensions))
+
     @property
     def lengths(self) -> tuple[int, ...]:
         """Of all parts."""

@@ -215,7 +215,7 @@ def pack(header: Header, payloads: Sequence[bytes], extensions: Sequence[Extensi
     assert kinds == sorted(set(kinds)), f"extension types {kinds} are repeated or out of order"
     assert all(ANCILLARY <= kind <= 0xFF for kind in kinds), f"extension types {kinds} are not all ancillary"
     parts = [*payloads, *(contents for _, contents in extensions)]
-    directory = Directory(tuple(map(len, payloads)), tuple((kind, len(c)) for kind, c in extensions))
+    directory = Directory.of(payloads, extensions)
     checksums = [checksum(parts[index]) for index in directory.checked]
     start = _start(header, directory) + bytes(crc & 0xFF for crc in checksums)
     start += bytes([joint_check(checksums)])
@@ -281,7 +281,7 @@ def truncate(data: bytes, max_bytes: int, *, limits: Limits | None = None) -> by
     if len(data) <= max_bytes:
         return data
     header, payloads, extensions = container.header, container.payloads, container.extensions
-    directory = Directory(tuple(map(len, payloads)), tuple((kind, len(c)) for kind, c in extensions))
+    directory = Directory.of(payloads, extensions)
 
     def size(parts: int) -> int:
         kept = directory.first(parts)
