@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from model.config import CodecConfig
-from model.container.format import Container, check_size, unpack
+from model.container.format import Container, unpack
 from model.decoder import TileDecoder, decode_picture
 from model.encoder import TileEncoder, encode_picture
 from model.entropy.range_coder import Sink
@@ -128,7 +128,7 @@ class Codec(PictureCodec):
     def _read(self, file: bytes | Container, options: DecodeOptions) -> Container:
         if not isinstance(file, Container):
             return self.read(bytes(file), allow_truncated=options.allow_truncated)
-        check_size(file.header.width, file.header.height, limits=self.limits)
+        self.limits.check(file.header.width, file.header.height)
         if file.truncated and not options.allow_truncated:
             raise TruncatedFileError(
                 "the file was cut in transfer; allow_truncated decodes it as far as it goes"
@@ -138,4 +138,4 @@ class Codec(PictureCodec):
     def _check_picture(self, array: Pixels) -> None:
         if array.ndim != 3 or array.shape[2] not in (3, 4) or array.dtype != np.uint8 or not array.size:
             raise ParameterError(f"expected uint8 HxWx3 or HxWx4, got {array.dtype} {array.shape}")
-        check_size(array.shape[1], array.shape[0], limits=self.limits)
+        self.limits.check(array.shape[1], array.shape[0])

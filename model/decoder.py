@@ -77,9 +77,9 @@ class TileDecoder:
         """Take a file of this model, and those of its tiles that are known.
 
         Raises:
-            NoImportanceMapError, WrongModelError, HeaderError: see `check_model`.
+            NoImportanceMapError, WrongModelError, HeaderError: see `_check_model`.
         """
-        check_model(model, file)
+        _check_model(model, file)
         self.model = model
         self.file = file
         self.groups = min(groups or len(model.config.groups), len(model.config.groups))
@@ -217,13 +217,11 @@ class DecodeTile(Step[TileDecoder]):
         with torch.inference_mode():
             conditions = Conditions.cat([each.owner.conditions(each.index) for each in steps])
             levels = _levels(steps, conditions, check=check)
-            groups = range(len(first.model.config.groups))
             payloads = [
-                [each.owner.file.payload(Section.CODES, each.index, k) for k in groups] for each in steps
+                [each.owner.file.payload(Section.CODES, each.index, k) for k in range(first.groups)]
+                for each in steps
             ]
-            codes = first.model.symbols.decode_codes(
-                payloads, levels, conditions, groups=first.groups, check=check
-            )
+            codes = first.model.symbols.decode_codes(payloads, levels, conditions, check=check)
             parts = (torch.split(part, 1) for part in (levels, conditions.quality, codes))
             return [Tile(*own) for own in zip(*parts, strict=True)]
 
@@ -246,7 +244,7 @@ def _levels(steps: Sequence[Step[TileDecoder]], conditions: Conditions, *, check
     return steps[0].owner.model.symbols.decode_map(payloads, conditions, check=check)
 
 
-def check_model(model: LoadedModel, file: Container) -> None:
+def _check_model(model: LoadedModel, file: Container) -> None:
     """Raise NoImportanceMapError, WrongModelError or HeaderError unless the model can decode the file."""
     header, info = file.header, model.info
     if header.lossless:

@@ -20,9 +20,8 @@ _GUIDED = 5
 _ENDLESS = 1 << 48  # bytes: larger than every file
 _AXIS = np.arange(QUALITY_STEPS + 1, dtype=np.float64)
 _SAMPLED = QUALITY_STEPS // 8  # positions to both sides of the first guess
-_LASTING = (
-    0.8  # of the slope between two trials beyond them: part of it are the steps in which small files grow
-)
+# Of the slope between two trials, what lasts beyond them: part of it are the steps in which small files grow.
+_LASTING = 0.8
 # Of photographs with the default checkpoint, by powers of the quality, 0 to 1: a first guess, which may be far off.
 # Sizes as the logarithm of bits per pixel.
 _SIZE = (-2.9, 4.7, -1.0)

@@ -69,7 +69,7 @@ Work = Generator[Sequence[Step[Any]], Sequence[Any], T]
 
 
 def run(work: Work[T], check: Check = unchecked) -> T:
-    """Do a picture's work by itself; `check` is called before each batch and within it."""
+    """Do a picture's work by itself; `check` is called whenever it yields, and within its steps."""
     results: Sequence[Any] | None = None
     try:
         while True:
@@ -113,9 +113,9 @@ def together(works: Sequence[Work[T]]) -> Work[list[T]]:
 
 def batches(steps: Iterable[Step[Any]]) -> Iterator[list[Step[Any]]]:
     """Steps in runs that can run together, each as long as is best."""
-    together: dict[Hashable, list[Step[Any]]] = {}
+    by_key: dict[Hashable, list[Step[Any]]] = {}
     for step in steps:
-        together.setdefault(step.key, []).append(step)
-    for own in together.values():
+        by_key.setdefault(step.key, []).append(step)
+    for own in by_key.values():
         most = own[0].most
         yield from (own[start : start + most] for start in range(0, len(own), most))

@@ -48,10 +48,8 @@ _STRIP = 32  # pixels: four codes in a row, of which two see no seam
 _EVERY = 3
 _SAMPLE = 2**19  # pixels at most, about
 _SMALL = 2**16  # pixels: a sample of a smaller picture would cost as much as the picture
-_WITHOUT_SEAMS = (
-    0.6,
-    0.3,
-)  # of a sample's bytes, at quality 0, and how much more at 1: measured on photographs
+# Of a sample's bytes, at the lowest quality, and how much more at the highest: measured on photographs.
+_WITHOUT_SEAMS = (0.6, 0.3)
 _OVERHEAD = 40  # bytes of a file's header and directory, about
 _EQUAL = 120.0  # stands for the infinite PSNR of equal pictures
 _WORDS: Mapping[TargetName, tuple[int, str]] = MappingProxyType(

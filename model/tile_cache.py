@@ -7,7 +7,7 @@ from torch import Tensor
 
 from model.tiling import TileGrid
 
-_KEPT = 8 * 2**20  # pixels: about 30 bytes are kept for each
+_KEPT = 8 * 2**20  # pixels, of one tile of the largest size at least: about 30 bytes are kept for each
 
 
 class Tile(NamedTuple):
@@ -32,4 +32,4 @@ class TileCache:
 
     def has_room(self, grid: TileGrid, index: int, *, margin: int) -> bool:
         """Whether a tile is one of those that are kept; features are of so many pixels around it too."""
-        return index == 0 or (index + 1) * (grid.tile + 2 * margin) ** 2 <= _KEPT
+        return (index + 1) * (grid.tile + 2 * margin) ** 2 <= _KEPT

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.errors import ParameterError
+from model.errors import LimitError, ParameterError
 
 Pixels = NDArray[np.uint8]
 MAX_METADATA = 65_527  # bytes; what a JPEG file can hold of EXIF in its one segment
@@ -28,6 +28,13 @@ class Limits:
 
     max_pixels: int = 40_000_000
     max_dimension: int = 65_535
+
+    def check(self, width: int, height: int) -> None:
+        """Raise LimitError for a larger picture."""
+        if width * height > self.max_pixels:
+            raise LimitError("max_pixels", limit=self.max_pixels, actual=width * height)
+        if max(width, height) > self.max_dimension:
+            raise LimitError("max_dimension", limit=self.max_dimension, actual=max(width, height))
 
 
 @dataclass(frozen=True)

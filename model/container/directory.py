@@ -11,6 +11,7 @@ from model.container.reader import Reader, varint
 from model.errors import HeaderError, SectionError, TruncatedFileError
 
 ANCILLARY = 0x80  # the bit of an extension's type
+_TYPES = 0x100
 
 
 class Directory(NamedTuple):
@@ -23,6 +24,11 @@ class Directory(NamedTuple):
 
     payloads: tuple[int, ...]
     extensions: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def of(cls, payloads: Sequence[bytes], extensions: Sequence[tuple[int, bytes]]) -> "Directory":
+        """Of a file's payloads, and of its extensions' types and contents."""
+        return cls(tuple(map(len, payloads)), tuple((kind, len(contents)) for kind, contents in extensions))
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -64,6 +70,8 @@ def _read_extensions(reader: Reader) -> tuple[tuple[int, int], ...]:
         raise HeaderError("extensions are flagged, but there are 0")
     if count > reader.remaining:
         raise TruncatedFileError(f"{count} extensions are announced, {reader.remaining} bytes follow")
+    if count > _TYPES:  # before they are read: a file of megabytes could announce millions
+        raise SectionError(f"{count} extensions of {_TYPES} types: some are repeated")
     extensions = tuple((reader.integer(1), reader.varint()) for _ in range(count))
     kinds = [kind for kind, _ in extensions]
     if kinds != sorted(set(kinds)):

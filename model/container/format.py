@@ -80,7 +80,6 @@ from model.container.header import (
     Header,
     Section,
     Slot,
-    check_size,
     position_of,
     quality_at,
     read_header,
@@ -109,7 +108,6 @@ __all__ = [
     "Extension",
     "Header",
     "Section",
-    "check_size",
     "extensions_of",
     "inspect",
     "pack",
@@ -217,7 +215,7 @@ def pack(header: Header, payloads: Sequence[bytes], extensions: Sequence[Extensi
     assert kinds == sorted(set(kinds)), f"extension types {kinds} are repeated or out of order"
     assert all(ANCILLARY <= kind <= 0xFF for kind in kinds), f"extension types {kinds} are not all ancillary"
     parts = [*payloads, *(contents for _, contents in extensions)]
-    directory = Directory(tuple(map(len, payloads)), tuple((kind, len(c)) for kind, c in extensions))
+    directory = Directory.of(payloads, extensions)
     checksums = [checksum(parts[index]) for index in directory.checked]
     start = _start(header, directory) + bytes(crc & 0xFF for crc in checksums)
     start += bytes([joint_check(checksums)])
@@ -283,14 +281,16 @@ def truncate(data: bytes, max_bytes: int, *, limits: Limits | None = None) -> by
     if len(data) <= max_bytes:
         return data
     header, payloads, extensions = container.header, container.payloads, container.extensions
-    directory = Directory(tuple(map(len, payloads)), tuple((kind, len(c)) for kind, c in extensions))
+    directory = Directory.of(payloads, extensions)
 
     def size(parts: int) -> int:
         kept = directory.first(parts)
         return len(_start(header, kept)) + len(kept.checked) + 3 + sum(kept.lengths)
 
     counts = range(header.required, len(directory.lengths))
-    fitting = bisect_right(counts, max_bytes, key=size)
+    fitting = list(counts[: bisect_right(counts, max_bytes, key=size)][-1:])
+    if header.usual in counts and size(header.usual) <= max_bytes:  # it saves N, so that fewer may be larger
+        fitting.append(header.usual)
     if not fitting:
         smallest = size(header.required)
         if header.lossless:
@@ -298,7 +298,7 @@ def truncate(data: bytes, max_bytes: int, *, limits: Limits | None = None) -> by
                 f"a lossless file cannot be cut: {smallest} bytes are needed, {max_bytes} allowed"
             )
         raise ParameterError(f"the file cannot be cut to {max_bytes} bytes, {smallest} are needed at least")
-    parts = counts[fitting - 1]
+    parts = max(fitting)
     return pack(header, payloads[:parts], extensions[: max(0, parts - len(payloads))])
 
 

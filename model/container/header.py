@@ -14,7 +14,6 @@ from model.config import MAX_GROUPS, PROFILES, TUNES
 from model.container.reader import Reader, varint
 from model.errors import (
     HeaderError,
-    LimitError,
     NotCwicError,
     SectionError,
     TruncatedFileError,
@@ -172,7 +171,7 @@ def read_header(reader: Reader, *, limits: Limits) -> tuple[Header, int, bool]:
     if quality >> _TUNE_SHIFT & 3 >= len(TUNES):
         raise HeaderError(f"tune {quality >> _TUNE_SHIFT & 3}: out of range")
     width, height = (side + 1 for side in _unpaired(reader.varint(bits=_SIZE_BITS)))
-    check_size(width, height, limits=limits)
+    limits.check(width, height)
     profile = _PROFILES[kind & 3]
     header = Header(
         width=width,
@@ -204,16 +203,6 @@ def quality_at(position: int) -> float:
 def position_of(quality: float) -> int:
     """The position on the quality axis that is nearest to a quality, 1 to 100."""
     return round((quality - 1) / 99 * QUALITY_STEPS)
-
-
-def check_size(width: int, height: int, *, limits: Limits) -> None:
-    """Raise HeaderError or LimitError unless a picture of this size may be handled."""
-    if width < 1 or height < 1:
-        raise HeaderError(f"a picture of {width}x{height} pixels has no pixels")
-    if max(width, height) > limits.max_dimension:
-        raise LimitError("max_dimension", limit=limits.max_dimension, actual=max(width, height))
-    if width * height > limits.max_pixels:
-        raise LimitError("max_pixels", limit=limits.max_pixels, actual=width * height)
 
 
 def _paired(x: int, y: int) -> int:

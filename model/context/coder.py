@@ -142,28 +142,27 @@ class SymbolCoder:
         levels: Tensor,
         conditions: Conditions,
         *,
-        groups: int,
         check: Check,
     ) -> Tensor:
         """The codes in 1 / FRACTIONS, int16 [B, channels, h, w].
 
         Args:
-            payloads: of each tile, those of its groups; where one is None every residual is zero.
+            payloads: of each tile, those of the first groups, as many of each; where one is None every residual is
+                zero. Codes of the groups after them are zero, as if masked.
             levels: of `decode_map`.
             conditions: of the tiles.
-            groups: how many groups are looked at; codes of the others are zero, as if masked.
             check: see `encode`.
 
         Raises:
             PayloadError: a payload that no encoder has written.
         """
         coders = [
-            [None if (payload := own[k]) is None else Decoder(payload) for own in payloads]
-            for k in range(len(self._parts))
+            [None if payload is None else Decoder(payload) for payload in group]
+            for group in zip(*payloads, strict=True)
         ]
         with self._exact():
-            codes = self._code_groups(coders[:groups], levels, conditions, None, strictness=None, check=check)
-        for coder in (coder for column in coders[:groups] for coder in column if coder):
+            codes = self._code_groups(coders, levels, conditions, None, strictness=None, check=check)
+        for coder in (coder for group in coders for coder in group if coder):
             coder.finish()
         return codes
 

@@ -78,7 +78,7 @@ def _code_escape(coder: Coder, order: Ints, rest: Ints | None) -> Ints:
     """Exp-Golomb numbers of the given orders, [N], in bypass bits: unary length, then the digits."""
     length = np.zeros_like(order)
     at = np.arange(order.size)
-    target = None if rest is None else np.floor(np.log2((rest >> order) + 1)).astype(np.int32)
+    target = None if rest is None else np.frexp((rest >> order) + 1)[1] - 1  # the binary logarithm, exactly
     while at.size:
         longer = coder.code_bypass(None if target is None else _bits(target[at] > length[at]), at.size)
         at = at[longer != 0]

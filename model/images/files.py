@@ -232,10 +232,13 @@ def _open(data: bytes, kind: _Kind, limits: Limits) -> ImageFile.ImageFile:
         check_tiff(data)
     if kind.name in ("AVIF", "HEIC"):
         check_boxes(data, name=kind.name, limits=limits)
-    if kind.name == "JPEG" and (segments := len(_JPEG_EXIF.findall(data))) > _MAX_JPEG_EXIF:
+    if kind.name == "JPEG" and (segments := sum(1 for _ in _JPEG_EXIF.finditer(data))) > _MAX_JPEG_EXIF:
         raise BrokenImageError(f"a JPEG has at most {_MAX_JPEG_EXIF} segments of EXIF, got {segments}")
     image = kind.open(_file(data, kind))
-    _check_size(image.size, limits)
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise BrokenImageError(f"a picture has at least 1x1 pixels, got {width}x{height}")
+    limits.check(width, height)
     return image
 
 
@@ -275,17 +278,6 @@ def _read(data: bytes, kind: _Kind, limits: Limits) -> Picture:
 def _file(data: bytes, kind: _Kind) -> _File:
     # Run-length BMP is decoded byte by byte; `_MAX_PYTHON_DECODED` bounds it.
     return _File(data, reads=_READS + len(data) // (1 if kind.name == "BMP" else _BYTES_A_READ))
-
-
-def _check_size(size: tuple[int, int], limits: Limits) -> None:
-    """Raises LimitError above the limits, BrokenImageError for a side of 0."""
-    width, height = size
-    if width < 1 or height < 1:
-        raise BrokenImageError(f"a picture has at least 1x1 pixels, got {width}x{height}")
-    if width * height > limits.max_pixels:
-        raise LimitError("max_pixels", limit=limits.max_pixels, actual=width * height)
-    if max(size) > limits.max_dimension:
-        raise LimitError("max_dimension", limit=limits.max_dimension, actual=max(size))
 
 
 def _inspect(image: ImageFile.ImageFile, data: bytes) -> list[str]:

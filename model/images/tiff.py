@@ -25,6 +25,7 @@ _MOST_FRACTIONS = 4096  # values of all tags
 _NUMBERS = frozenset((*_INTEGERS, 11, 12)) - {1}  # types of which Pillow makes a Python object for each value
 _MOST_NUMBERS = 2**20  # values of all tags but strips and tiles; colour tables of 16 bits have 2**18
 _MOST_INNER = 8  # directories that the first one names
+_MOST_ENTRIES = 4096  # of one; cameras write some dozens
 _EXIF, _GPS = 34665, 34853  # positions of directories
 _LEAST_TILE = 16  # pixels on a side, by the specification
 _LARGEST_TILE = 1 << 20  # pixels, where the picture is small
@@ -55,9 +56,14 @@ class _Layout(NamedTuple):
         return range(first, first + size * count, size)
 
     def entries(self, data: bytes, at: int) -> range:
-        """The same of those entries that are whole, where a directory is cut short."""
+        """The same of those entries that are whole, where a directory is cut short; raises BrokenImageError."""
         every = self.directory(data, at)
-        return range(every.start, min(every.stop, len(data) - every.step + 1), every.step)
+        whole = range(every.start, min(every.stop, len(data) - every.step + 1), every.step)
+        if len(whole) > _MOST_ENTRIES:
+            raise BrokenImageError(
+                f"a TIFF directory of {len(whole)} entries, at most {_MOST_ENTRIES} are read"
+            )
+        return whole
 
     def position(self, data: bytes, at: int) -> int:
         """A position in the file, or a count, that is written at another position."""
@@ -97,7 +103,7 @@ def check_tiff(data: bytes) -> None:
 
 
 def check_counts(data: bytes) -> None:
-    """Refuse a TIFF structure, of a file or of EXIF, with more fractions or numbers than anything has a use for.
+    """Refuse a TIFF structure, of a file or of EXIF, of more entries or values than anything has a use for.
 
     The first directory is looked at, and those of EXIF and of the place that it names; what cannot be read is passed
     over. Raises BrokenImageError.

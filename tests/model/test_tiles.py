@@ -1,6 +1,7 @@
 import math
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,11 +16,12 @@ from model.codec import Codec
 from model.config import CwicConfig
 from model.container.format import QUALITY_STEPS, Section, pack, truncate
 from model.context.coder import SymbolCoder
-from model.context.offsets import pack_offsets, unpack_offsets
+from model.decoder import TileDecoder
+from model.encoder import TileEncoder
 from model.errors import FileError, ParameterError, PayloadError, TruncatedFileError
-from model.options import PLANE_STEPS, DecodeOptions, EncodeOptions
-from model.profiles.export import logistic_tables
+from model.options import DecodeOptions, EncodeOptions
 from model.rate_control import resolve_setting
+from model.steps import Work, run
 from model.types import Pixels, Region
 from tests.conftest import TINY, picture
 from tests.effort import PATIENCE
@@ -88,6 +90,16 @@ def test_a_region_decodes_only_the_tiles_that_its_margin_touches(
     assert sum(decoded) == 6  # each tile once
 
 
+def test_of_a_tall_picture_no_more_tiles_are_kept_than_a_band_needs(tiny_codec: Codec) -> None:
+    file = tiny_codec.read(tiny_codec.encode(picture(24 * 256, 16), options(tiny_codec)))
+    decoder = TileDecoder(tiny_codec._model, file)
+    kept = []
+    for band in decoder.grid.bands(range(24)):
+        run(decoder.pixels(band))
+        kept.append(sorted(decoder._tiles))
+    assert kept == [list(range(9)), list(range(7, 17)), list(range(15, 24))]  # and one on each side
+
+
 @pytest.mark.parametrize(
     "region", [(0, 0, 0, 5), (0, 0, WIDTH + 1, 5), (-1, 0, 5, 5), (WIDTH, 0, 1, 1), (0, 290, 9, 11)]
 )
@@ -124,6 +136,33 @@ def test_codes_do_not_depend_on_how_many_tiles_are_coded_together(
         torch.set_num_threads(before)
 
 
+def test_requests_share_the_threads_of_a_codec_and_a_damaged_one_costs_the_others_nothing(
+    tiny_dir: Path, tiny_codec: Codec, array: Pixels
+) -> None:
+    tiled = tiny_codec.encode(array, options(tiny_codec))
+    expected, file = tiny_codec.decode_codes(tiled)[1], tiny_codec.read(tiled)
+    payloads = list(file.payloads)
+    payloads[file.header.grid.count + 1] = b"\xff" * 9  # group 0 of the second tile
+    damaged = pack(file.header, payloads)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        other = load_codec("tiny", model_dir=tiny_dir, device="cpu")
+    finally:
+        torch.set_num_threads(before)
+    assert other._model.symbols.parallel(256 * 256) > 1
+
+    def decode(index: int) -> bool:
+        if index % 2:
+            return torch.equal(other.decode_codes(tiled)[1], expected)
+        with pytest.raises(PayloadError):
+            other.decode_codes(damaged)
+        return True
+
+    with ThreadPoolExecutor(4) as requests:
+        assert all(requests.map(decode, range(12)))
+
+
 def test_no_tile_sees_another(any_codec: Codec, array: Pixels, tiled: bytes) -> None:
     """A tile's payloads stay as they are when a far one changes."""
     other = array.copy()
@@ -134,6 +173,18 @@ def test_no_tile_sees_another(any_codec: Codec, array: Pixels, tiled: bytes) -> 
         assert changed.payload(Section.MAP, tile) == file.payload(Section.MAP, tile)
         assert changed.payload(Section.CODES, tile, 1) == file.payload(Section.CODES, tile, 1)
     assert changed.payload(Section.CODES, 2) != file.payload(Section.CODES, 2)
+
+
+def test_a_file_ends_with_the_last_tile_that_has_the_last_group(
+    tiny_codec: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def encoding(_: TileEncoder) -> Work[list[list[bytes]]]:
+        yield ()
+        return [[b"m0", b"00", b"01", b"02"], [b"m1", b"10"], [b"m2", b"20", b"21"]]
+
+    monkeypatch.setattr(TileEncoder, "encoding", encoding)
+    payloads = tiny_codec.read(tiny_codec.encode(picture(9, 700), options(tiny_codec))).payloads
+    assert payloads == (b"m0", b"m1", b"m2", b"00", b"10", b"20", b"01", b"", b"21", b"02")
 
 
 def error(found: Pixels, array: Pixels) -> float:
@@ -195,12 +246,11 @@ def test_fewer_groups_mask_the_later_ones(any_codec: Codec, tiled: bytes) -> Non
     assert np.array_equal(any_codec.decode(tiled, DecodeOptions(groups=32)), any_codec.decode(tiled))
     first = any_codec.decode(tiled, DecodeOptions(groups=1))
     assert not np.array_equal(first, any_codec.decode(tiled))
-    shortest = pack(
-        any_codec.read(tiled).header, any_codec.read(tiled).payloads[: any_codec.read(tiled).header.required]
-    )
-    assert np.array_equal(
-        any_codec.decode(shortest, DecodeOptions(groups=1)), first
-    )  # later payloads are not looked at
+    file = any_codec.read(tiled)
+    required, later = file.payloads[: file.header.required], file.payloads[file.header.required :]
+    for others in ((), [b"\xff" * 9] * len(later)):  # they are not looked at
+        other = pack(file.header, [*required, *others])
+        assert np.array_equal(any_codec.decode(other, DecodeOptions(groups=1)), first)
 
 
 def test_more_groups_make_better_pictures(tiny_dir: Path, array: Pixels) -> None:
@@ -237,33 +287,6 @@ def test_a_constant_plane_is_another_quality(tiny_codec: Codec, array: Pixels) -
     higher = tiny_codec.encode(array, EncodeOptions(quality=75.25, lossless=False))
     for ours, theirs in zip(tiny_codec.decode_codes(moved), tiny_codec.decode_codes(higher), strict=True):
         assert (ours != theirs).double().mean() < 0.001  # one is broadcast, the other is not
-
-
-@given(
-    shape=st.tuples(st.integers(1, 16), st.integers(1, 16)),
-    seed=st.integers(0, 99),
-    spread=st.sampled_from([0, 1, 8, 64]),
-)
-@settings(max_examples=40)
-def test_planes_survive_coding(shape: tuple[int, int], seed: int, spread: int) -> None:
-    tables = logistic_tables()
-    offsets = np.random.default_rng(seed).integers(-spread, spread + 1, shape).astype(np.int32)
-    payload = pack_offsets(offsets, tables, limit=PLANE_STEPS)
-    assert np.array_equal(unpack_offsets(payload, tables, shape, limit=PLANE_STEPS), offsets)
-    assert len(payload) <= 6 + offsets.size  # of seven bits each and a bit of overhead
-    assert bool(payload) == bool(offsets.any())
-
-
-def test_planes_of_rectangles_are_small() -> None:
-    offsets = np.zeros((16, 16), np.int32)
-    offsets[4:9, 6:12] = 10
-    assert len(pack_offsets(offsets, logistic_tables(), limit=PLANE_STEPS)) < 80
-
-
-@pytest.mark.parametrize("payload", [b"\x61", b"\xff\x00", b"\x30\x01\x00"])
-def test_planes_that_no_encoder_wrote_are_refused(payload: bytes) -> None:
-    with pytest.raises(PayloadError):
-        unpack_offsets(payload, logistic_tables(), (3, 3), limit=PLANE_STEPS)
 
 
 def test_memory_bounds_how_many_tiles_are_coded_at_once(any_codec: Codec) -> None:

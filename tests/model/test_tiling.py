@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -66,6 +68,16 @@ def test_a_grown_box_stays_within(box: Box, margin: int, grid: TileGrid) -> None
     grown = box.grown(margin, within=grid.bounds)
     larger = Box(box.left - margin, box.top - margin, box.right + margin, box.bottom + margin)
     assert (pixels(grown) == (pixels(larger) & pixels(grid.bounds))).all()
+
+
+@given(grids, boxes)
+def test_bands_are_whole_rows_and_no_more_of_them_than_eight_tiles_need(grid: TileGrid, box: Box) -> None:
+    tiles = grid.touching(box)
+    bands = [[tile // grid.columns for tile in band] for band in grid.bands(tiles)]
+    assert [tile for band in grid.bands(tiles) for tile in band] == tiles
+    assert all(above[-1] < below[0] for above, below in pairwise(bands))
+    assert all(len(band) >= 8 for band in bands[:-1])
+    assert all(sum(row < band[-1] for row in band) < 8 for band in bands)
 
 
 def test_the_picture_of_the_docstring_is_right() -> None:

@@ -208,6 +208,7 @@ def test_damage_in_an_extension_is_named() -> None:
         (SectionError, "\\[145, 144\\] are repeated or out of order", [145, 144], None),
         (HeaderError, "there are 0", [], None),
         (TruncatedFileError, "1000 extensions are announced", [144], 1000),
+        (SectionError, "257 extensions of 256 types", [128] * 257, None),
     ],
 )
 def test_extensions_that_cannot_be_read_are_refused(
@@ -226,6 +227,7 @@ def test_hostile_directories_are_refused_without_allocating() -> None:
         forge(count=33, lengths=[2**32 - 1] * 33, payloads=()),
         forge(lengths=[2**32 - 1, 0, 0], payloads=[b"x"]),
         forge(quality=1 << 14, extension_count=2**32 - 1),
+        forge(quality=1 << 14, extensions=[(128, b"")] * 20_000),
     ]
     tracemalloc.start()
     try:

@@ -3,9 +3,10 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from model.container.format import Header, inspect, pack, unpack
-from model.container.header import read_header, write_header
+from model.container.header import _paired, _unpaired, read_header, write_header
 from model.container.reader import Reader
 from model.errors import (
     HeaderError,
@@ -15,12 +16,13 @@ from model.errors import (
     UnsupportedVersionError,
 )
 from model.types import Limits
-from tests.model.container.files import HEADER, PAYLOADS, forge, headers
+from tests.model.container.files import HEADER, PAYLOADS, forge, headers, leb128, paired
 
 LIMITS = Limits()
 WIDE = Limits(max_pixels=2**40, max_dimension=2**20)
 PAPER = {"kind": 0b01010, "quality": 0}
 USUAL = 1 << 15
+sides = st.integers(0, 2**32 - 1) | st.integers(0, 50) | st.just(2**32 - 1)
 LOSSLESS: dict[str, Any] = {"kind": 0b01000, "quality": USUAL, "model_id": b"", "payloads": [b"samples"]}
 
 
@@ -32,9 +34,30 @@ def test_a_header_survives(header: Header) -> None:
 
 
 def test_the_forged_files_of_these_tests_are_right_where_nothing_is_wrong() -> None:
-    usual = {"quality": USUAL | 512, "payloads": [b"x"] * 7}
-    for values in ({}, PAPER, usual, LOSSLESS):
+    for values in ({}, PAPER, LOSSLESS):
         unpack(forge(**values), limits=LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("usual", "values"),
+    [
+        (7, {"quality": USUAL | 512}),
+        (7, PAPER | {"quality": USUAL}),
+        (8, {"quality": USUAL | 512, "kind": 0b0010_1001}),
+        (9, {"quality": USUAL | 512, "kind": 0b1010_1001}),
+        (18, {"quality": USUAL | 512, "kind": 0b1010_0001}),
+        (1, LOSSLESS),
+        (6, LOSSLESS | {"kind": 0b00000, "width": 600, "height": 300}),
+    ],
+)
+def test_the_usual_number_of_payloads_is_not_said(usual: int, values: dict[str, Any]) -> None:
+    payloads = [bytes([k]) for k in range(usual)]
+    data = forge(**values | {"payloads": payloads})
+    file = unpack(data, limits=LIMITS)
+    assert file.payloads == tuple(payloads)
+    assert pack(file.header, file.payloads) == data
+    with pytest.raises(HeaderError, match=f"{usual} payloads are announced, which is not said"):
+        unpack(forge(**values | {"payloads": payloads, "quality": values["quality"] ^ USUAL}), limits=LIMITS)
 
 
 @pytest.mark.parametrize(
@@ -113,6 +136,19 @@ def test_sides_of_all_sizes_survive(width: int, height: int) -> None:
     limits = Limits(max_pixels=2**64, max_dimension=2**32)
     data = write_header(header, header.required, extended=False) + bytes(header.required)
     assert read_header(Reader(data), limits=limits) == (header, header.required, False)
+
+
+@given(sides, sides)
+def test_every_size_is_one_number_and_back(x: int, y: int) -> None:
+    number = _paired(x, y)
+    assert number == paired(x, y) < 2**64
+    assert _unpaired(number) == (x, y)
+    assert Reader(leb128(number)).varint(bits=64) == number
+
+
+def test_each_number_is_one_size() -> None:
+    sizes = [_unpaired(number) for number in range(100)]
+    assert sorted(sizes) == [(x, y) for x in range(10) for y in range(10)]
 
 
 def test_sizes_above_the_limits_are_refused_with_the_numbers() -> None:

@@ -30,6 +30,18 @@ def test_the_largest_file_that_fits_is_made(file: File, data: st.DataObject) -> 
         assert cut == whole
 
 
+@pytest.mark.parametrize("tiles", range(19, 29))
+def test_the_usual_number_of_payloads_fits_where_some_fewer_do_not(tiles: int) -> None:
+    """Fewer payloads are said, in a varint of two bytes here; each without bytes saves one."""
+    header = replace(HEADER, width=tiles * 256, height=1, tile=256)
+    whole = File(header, (b"",) * header.usual, ((128, b"x" * 9), (129, b"y")))
+    plain = whole.first(header.usual).data
+    assert len(whole.first(header.usual - 1).data) > len(plain)
+    for spare in range(3):
+        assert truncate(whole.data, len(plain) + spare) == plain
+    assert len(unpack(truncate(plain, len(plain) - 1), limits=LIMITS).payloads) == header.usual - 3
+
+
 @given(coded, st.data())
 def test_cutting_twice_is_cutting_once(file: File, data: st.DataObject) -> None:
     whole = file.data

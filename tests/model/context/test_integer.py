@@ -13,6 +13,7 @@ from model.context.integer import (
     ExactLinear,
     IntegerGroup,
     Plane,
+    _float32_is_exact,
     absent_layers,
     first_products,
     inside_plane,
@@ -166,15 +167,24 @@ def test_products_are_exact_in_digits_and_whole(data: st.DataObject) -> None:
         assert all(float(digit.abs().sum(0).max()) * largest < FLOAT32_EXACT for digit in digits)
 
 
-def test_products_stay_exact_where_torch_may_round_float32() -> None:
+@pytest.mark.parametrize("newer", [False, True])
+def test_products_stay_exact_where_torch_may_round_float32(newer: bool) -> None:
     weight = torch.randint(-32767, 32768, (80, 5), generator=torch.Generator().manual_seed(0))
     x = torch.randint(-255, 256, (7, 80), generator=torch.Generator().manual_seed(1))
     product = ExactLinear(weight, largest=torch.full((80,), 255), device=CPU)
-    torch.set_float32_matmul_precision("medium")
+    matmul = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]  # absent from the stubs
+    assert _float32_is_exact()
+    if newer:
+        matmul.fp32_precision = "bf16"
+    else:
+        torch.set_float32_matmul_precision("medium")
     try:
+        assert not _float32_is_exact()  # whether this processor rounds or not
         assert torch.equal(product.add_to(torch.zeros(7, 5).double(), x.float()).long(), x @ weight)
     finally:
         torch.set_float32_matmul_precision("highest")
+        matmul.fp32_precision = "none"
+    assert _float32_is_exact()
 
 
 def test_the_saturation_table_is_odd_and_bounded() -> None:

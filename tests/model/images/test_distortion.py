@@ -3,8 +3,20 @@
 import numpy as np
 import pytest
 
-from model.images.distortion import ssimulacra2
+from model.images import distortion
+from model.images.distortion import psnr, ssimulacra2
 from tests.conftest import picture
+
+
+@pytest.mark.parametrize("strip", [1, 60, 137, 1 << 20])
+def test_a_psnr_is_that_of_all_samples_however_many_are_summed_at_once(
+    strip: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distortion, "_STRIP", strip)
+    one, other = picture(37, 20), picture(37, 20, seed=1)
+    expected = 10 * np.log10(255**2 / np.square(one.astype(float) - other).mean())
+    assert psnr(one, other) == pytest.approx(expected)
+    assert psnr(one, one) == np.inf
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 7), (7, 7)])

@@ -3,6 +3,7 @@
 import re
 import struct
 import threading
+import tracemalloc
 import warnings
 import zlib
 from io import BytesIO
@@ -231,6 +232,14 @@ def test_a_jpeg_of_endless_exif_is_refused() -> None:
     read(data[:2] + segment * 16 + data[2:])
     with pytest.raises(BrokenImageError, match="segments"):
         read(data[:2] + segment * 17 + data[2:])
+    many = data + segment[:10] * 100_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(BrokenImageError, match="segments"):
+            read(many)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000  # counted, not kept
+    finally:
+        tracemalloc.stop()
 
 
 def test_slow_decoders_take_only_small_files() -> None:

@@ -77,6 +77,8 @@ def test_what_pillow_writes_is_read() -> None:
     ("tags", "message"),
     [
         (grey(16, 16, *tiles(40_000, 40_000, 99)), "tiles of 40000x40000 in a picture of 16x16"),
+        (grey(16, 16, *tiles(80_000, 16, 99)), "tiles of 80000x16"),
+        (grey(16, 16, *tiles(16, 80_000, 99)), "tiles of 16x80000"),
         (grey(700, 700, *tiles(1, 1, 1)), "tiles of 1x1"),
         (grey(64, 9, (273, LONG, [8] * 10), (279, LONG, [1] * 10)), "10 TIFF strips or tiles"),
         (grey(64, 900, (273, LONG, [8] * 900), (279, LONG, [500_000] * 900)), "strips or tiles of 450000000 bytes"),
@@ -131,6 +133,34 @@ def test_endless_numbers_are_refused(tag: int, kind: int) -> None:
         with pytest.raises(BrokenImageError, match="numbers"):
             check_counts(data[:8] + outer + data[8:])
     check_counts(tiff([(273, LONG, many[2])]))  # strips are counted by the size of the picture
+
+
+def big_directory(*entries: bytes) -> bytes:
+    """One of BigTIFF."""
+    return struct.pack("<Q", len(entries)) + b"".join(entries)
+
+
+def test_each_sample_may_have_strips_of_its_own() -> None:
+    def planar(strips: int) -> bytes:
+        own = [(277, SHORT, [3]), (273, LONG, [-1] * strips), (279, LONG, [1] * strips)]
+        return tiff(sorted([*(tag for tag in grey(64, 9) if tag[0] != 277), *own]), bytes(9))
+
+    check_tiff(planar(27))
+    with pytest.raises(BrokenImageError, match="28 TIFF strips"):
+        check_tiff(planar(28))
+
+
+@pytest.mark.parametrize("inner", [False, True])
+def test_endless_entries_are_refused(inner: bool) -> None:
+    """In the first directory, and in one that it names, which as many of its entries may name."""
+    check_counts(tiff([(60_000, LONG, [1])] * 4000))
+    many = big_directory(*[struct.pack("<HHQQ", 60_000, BYTE, 1, 0)] * 50_000)
+    names = big_directory(*[struct.pack("<HHQQ", 34665, LONG, 1, 16 + 8 + 8 * 20)] * 8)
+    data = b"II" + struct.pack("<HHHQ", 43, 8, 0, 16) + (names if inner else b"") + many
+    for read in (check_counts, lambda data: read_image(data, limits=Limits())):
+        with counted_calls() as calls, pytest.raises(BrokenImageError, match="50000 entries"):
+            read(data)
+        assert calls.count < 1000
 
 
 def test_directories_that_are_cut_short_are_refused() -> None:
