@@ -111,7 +111,10 @@ class Settings(BaseSettings):
         description="Largest `effort` that a picture may be compressed with; above: 422.",
     )
     queue_size: int = Field(
-        default=64, ge=1, description="Requests in work at once, the running ones included; above: 429."
+        default=64,
+        ge=1,
+        description="Requests in work at once, the running ones included, three quarters of them for one client; "
+        "above: 429.",
     )
     queue_max_pixels: int = Field(
         default=200_000_000,

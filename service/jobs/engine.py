@@ -71,7 +71,10 @@ class Engine(Observer):
         self.metrics = metrics
         self.workers = settings.workers or usable_cpus()
         self.admission = Admission(
-            max_requests=settings.queue_size, max_pixels=settings.queue_max_pixels, workers=self.workers
+            max_requests=settings.queue_size,
+            max_pixels=settings.queue_max_pixels,
+            max_seconds=settings.request_timeout,
+            workers=self.workers,
         )
         self._load = load
         self._front = ThreadPoolExecutor(_FRONT_THREADS, thread_name_prefix="cwic-front")
@@ -188,6 +191,7 @@ class Engine(Observer):
         self,
         operation: Operation[T],
         *,
+        client: str,
         name: str,
         timing: Timing,
         deadline: float,
@@ -197,6 +201,7 @@ class Engine(Observer):
 
         Args:
             operation: what is to be done; what it raises is raised here.
+            client: who has asked for it; see `Admission.admit`.
             name: of the job, for `progress`.
             timing: of its stages.
             deadline: when it must be done, of `time.monotonic`.
@@ -208,6 +213,7 @@ class Engine(Observer):
         assert self._pipeline is not None
         ticket = self.admission.admit(
             operation.kind,
+            client=client,
             pixels=operation.held_pixels,
             work=operation.work_pixels,
             tiles=operation.tiles,

@@ -122,7 +122,7 @@ def test_targets_and_effort_count_as_the_time_that_they_take_and_the_picture_as_
     with running(app) as client, ThreadPoolExecutor(1) as pool:
         wait_until(lambda: client.get("/readyz").is_success)
         admission, kind = app.state.engine.admission, f"Compress {codec.info.name}"
-        ticket = admission.admit(kind, pixels=1, work=1_000_000, tiles=1, deadline=math.inf)
+        ticket = admission.admit(kind, client="", pixels=1, work=1_000_000, tiles=1, deadline=math.inf)
         ticket.spent = 1e6  # so that what the test itself takes does not count
         admission.release(ticket, finished=True)
         future = pool.submit(client.post, "/compress", params=params, content=png())
