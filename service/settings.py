@@ -165,8 +165,9 @@ class Settings(BaseSettings):
     max_body_memory: int = Field(
         default=512 * 2**20,
         ge=1,
-        description="Bytes of the bodies of all requests and of all answers that are not sent yet, half of it for "
-        "one client; above: 429, before any work.",
+        description="Bytes of the bodies of all requests and of all answers that are not sent yet, half of what "
+        "others leave for one client; above: 429, before any work. Where others need its room, an answer that takes "
+        "longer than `CWIC_REQUEST_TIMEOUT` to be taken is cut off.",
     )
     stall_timeout: Seconds = Field(
         default=300, description="Seconds without a sign of life from a worker until `/livez` says 503."

@@ -2,14 +2,15 @@
 
 import gc
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import httpx
 import pytest
 from starlette.requests import Request
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from service.api.connections import RESERVED_FILES, TURNED_AWAY, Connections
+from service.api.connections import RESERVED_FILES, TURNED_AWAY, Body, Connections
+from service.api.problems import ProblemError
 from service.settings import Settings
 from tests.effort import PATIENCE, wait_until
 from tests.service.fakes import png
@@ -208,6 +209,23 @@ def test_one_client_has_half_of_the_memory(small: httpx.Client) -> None:
         assert last_answer(held[2]).problem["limit"] == 2 * BODY
         held[3].sendall(through_proxy("192.0.2.1", 3) + b"abc")
         assert read_answer(held[3]).status == 415
+
+
+def test_a_few_clients_leave_memory_for_others_and_each_has_room_for_a_body() -> None:
+    shared = Connections(Settings(max_body_bytes=BODY, max_body_memory=12 * BODY))
+    bodies = [Body(shared, f"192.0.2.{number}") for number in range(3)]
+    for _ in range(100):
+        for body in bodies:
+            with suppress(ProblemError):
+                body.take(BODY // 4)
+    assert shared.bytes == 9 * BODY  # a quarter is free, which is as much as each of them has
+    other = Body(shared, "192.0.2.9")
+    other.take(BODY)
+    for body in bodies:
+        body.release()
+    other.take(5 * BODY)
+    with pytest.raises(ProblemError):
+        other.take(1)
 
 
 def test_bodies_that_nobody_reads_are_counted_until_their_request_has_ended(small: httpx.Client) -> None:
