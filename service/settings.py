@@ -144,7 +144,7 @@ class Settings(BaseSettings):
         default=128,
         ge=1,
         description="Of those, for one address (IPv6: one /64 network), or requests at once of one address "
-        "behind trusted proxies; above: 429.",
+        "behind trusted proxies, and fewer where few connections are free; above: 429.",
     )
     trusted_proxies: Networks = Field(
         default=None,

@@ -17,6 +17,7 @@ from service.settings import Settings
 RESERVED_FILES = 512
 TURNED_AWAY = 64  # connections above the limit that may stay until their client has read why
 RETRY_AFTER = {"Retry-After": "5"}
+SHARE = 3  # times the connections that are free: a client with requests on more of them has to wait
 DISPLACED = "displaced"  # this reason for a cut, and the next, are no kinds of problems
 NOT_TAKEN = "answer-not-taken"
 CUTS = (
@@ -189,11 +190,22 @@ class Connections:
         """Count a request, to be ended by `end`; raises ProblemError (429) where its client has too many.
 
         Only requests through a trusted proxy are counted by themselves: those of others are counted as connections.
+        Where few connections are free, they are for clients with few requests.
         """
         client = self._counted(origin.host)
-        if peer in self.proxies:
-            if self._at_limit(client):
-                raise self._too_many_of(origin.host)
+        through = peer in self.proxies
+        if through and self._at_limit(client):
+            raise self._too_many_of(origin.host)
+        free = self.capacity - (len(self._open) - len(self._waiting))
+        if client and len(self._open) > SHARE * free:  # or nobody can have so many
+            own = self._held[client] if through else self._busy(client)
+            if own > SHARE * free:
+                raise ProblemError(
+                    problems.CLIENT_CONNECTIONS,
+                    f"{origin.host} has {own} requests, and only {free} connections are free (CWIC_MAX_CONNECTIONS).",
+                    headers=RETRY_AFTER,
+                )
+        if through:
             self._held[client] += 1
         return Body(self, client)
 
@@ -252,6 +264,10 @@ class Connections:
 
     def _at_limit(self, client: str) -> bool:
         return bool(client) and self._held[client] >= self.settings.max_connections_per_client
+
+    def _busy(self, client: str) -> int:
+        """How many connections of a client have a request."""
+        return sum(each == client and key not in self._waiting for key, each in self._open.items())
 
     def _let_go(self, client: str) -> None:
         self._held[client] -= 1

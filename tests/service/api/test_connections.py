@@ -1,6 +1,7 @@
 """What connections share: how many, of whom, for how long without a request, and the bytes of their bodies."""
 
 import gc
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
@@ -177,6 +178,27 @@ def test_a_trusted_proxy_has_any_number_and_its_clients_are_counted_by_request()
         held[0].sendall(b"abcde")
         assert read_answer(held[0]).status == 415
         assert client.get("/livez", headers=PROXY).is_success
+
+
+@pytest.mark.parametrize("proxied", [True, False])
+def test_where_few_connections_are_free_they_are_for_clients_with_few_requests(proxied: bool) -> None:
+    settings = {"max_connections_per_client": 1000, **({"trusted_proxies": "127.0.0.0/8"} if proxied else {})}
+    with serving(max_connections=8, **settings) as client, ExitStack() as stack:
+        client.get("/livez")  # its idle connection can be displaced
+
+        def begin(number: int) -> socket.socket:
+            address = client.base_url.host, client.base_url.port or 80
+            connection = socket.create_connection(address, PATIENCE, (f"127.0.0.{number}", 0))
+            head = through_proxy(f"192.0.2.{number}", 10) if proxied else announced(10)
+            stack.enter_context(connection).sendall(head.replace(b"Host", b"Expect: 100-continue\r\nHost"))
+            return connection
+
+        for _ in range(7):
+            assert begin(2).recv(100).startswith(b"HTTP/1.1 100")
+        refused = last_answer(begin(2))
+        assert (refused.status, refused.kind) == (429, "client-connections")
+        assert "CWIC_MAX_CONNECTIONS" in refused.problem["detail"]
+        assert begin(3).recv(100).startswith(b"HTTP/1.1 100")
 
 
 # Bytes of bodies
