@@ -54,9 +54,13 @@ class AllowedHosts:
     def __call__(self, request: Request) -> None:
         """Raise ProblemError where the name is another one.
 
-        With 421, which says that the request came to the wrong server; 400 would say that it is malformed.
+        With 421, which says that the request came to the wrong server; 400 would say that it is malformed, as one
+        with two names is: whoever passed it on may have looked at the other one (RFC 9112, 3.2).
         """
-        host = request.headers.get("Host", "")
+        hosts = request.headers.getlist("Host")
+        if len(hosts) > 1:
+            raise ProblemError(problems.BAD_REQUEST, f"The header Host comes {len(hosts)} times.")
+        host = "".join(hosts)
         if not self._any and not self._knows(host, request.scope.get("server")):
             raise ProblemError(
                 problems.WRONG_HOST,

@@ -20,7 +20,7 @@ class Answered:
         status: of the answer.
         received: bytes of the request's body.
         size: bytes of the answer's body.
-        seconds: from its first line until the answer was handed to the connection.
+        seconds: from its complete header, or its turn, until the answer was handed to the connection.
         client: address.
         request_id: as in the answer.
         key: name of the key that it came with, if any.
