@@ -30,6 +30,8 @@ class Ticket:
         deadline: when it must be done.
         seconds: how long its work is expected to take, of all workers that are at it together.
         alone: how long it is expected to last where nothing else is done.
+        behind: how long the work of the same client that goes before it was expected to last, where the clients that
+            are there take turns.
         spent: how long workers have been at it, in seconds.
         started: whether a worker has begun.
     """
@@ -42,19 +44,22 @@ class Ticket:
     deadline: float
     seconds: float
     alone: float
+    behind: float = 0.0
     spent: float = 0.0
     started: bool = False
 
     @property
     def priority(self) -> float:
-        """Smaller goes first: when it would be done if it were alone, or, if that is earlier, must be begun.
+        """Smaller goes first: when it would be done if clients took turns, or, if that is earlier, must be begun.
 
-        A small picture overtakes a large one that came shortly before it, but nothing that comes later than a job's
-        own time overtakes that job, nor what leaves it too little before its deadline: nobody starves. What cannot
-        meet its deadline anyhow has no claim to be begun early.
+        A small picture overtakes a large one that came shortly before it, and one of a client with little work those
+        that another client has sent ahead. But nothing overtakes a job that comes later than it would take so, nor
+        what leaves it too little before its deadline: nobody starves. What cannot meet its deadline anyhow has no
+        claim to be begun early.
         """
         spare = self.deadline - self.admitted - self.alone
-        return self.admitted + (spare if 0 <= spare < self.alone else self.alone)
+        own = self.behind + self.alone
+        return self.admitted + (spare if 0 <= spare < own else own)
 
     @property
     def left(self) -> float:
@@ -169,12 +174,20 @@ class Admission:
             seconds = self.expected(kind, work)
             alone = seconds / min(self.workers, tiles)
             ticket = Ticket(client, kind, pixels, work, self._clock(), deadline, seconds, alone)
+            ticket.behind = self._behind(ticket)
             self._check_hope(ticket)
             self._check_time(ticket)
             most = self.max_seconds * self.workers / _CAUTION
             self._check_share(client, "seconds of work", lambda each: each.left, most, "CWIC_REQUEST_TIMEOUT")
             self._tickets[ticket] = None
             return ticket
+
+    def _behind(self, ticket: Ticket) -> float:
+        """How long its client's work lasts that goes before it anyhow, where the clients take turns."""
+        done = ticket.admitted + ticket.alone
+        own = (each for each in self._tickets if ticket.client and each.client == ticket.client)
+        clients = len({each.client for each in self._tickets} | {ticket.client})
+        return clients * sum(each.left for each in own if each.admitted + each.alone <= done) / self.workers
 
     def _check_share(
         self, client: str, what: str, measure: Callable[[Ticket], float], most: float, setting: str

@@ -261,6 +261,40 @@ def test_a_small_picture_overtakes_a_large_one_but_not_for_ever(clock: Clock) ->
     assert own.ahead_of(large)[0] == 0
 
 
+def test_what_a_client_sends_ahead_does_not_hold_up_another_one(clock: Clock) -> None:
+    own = admission(clock, workers=2)
+    taught(own, 2.0)
+    ahead = [admit(own, client="greedy", pixels=980_000, within=60) for _ in range(20)]
+    clock.now += 0.5
+    other = admit(own, client="other", pixels=980_000, within=60)
+    assert own.ahead_of(other)[0] == 1  # it would be done at 102.5, and those ahead at 102, 103 and so on
+    assert [each.priority for each in ahead] == sorted(each.priority for each in ahead)
+    clock.now += 0.5
+    small = admit(own, client="greedy", pixels=80_000, within=60)
+    assert small.priority < ahead[0].priority  # still the first of its own client
+
+
+def test_however_many_clients_send_ahead_the_next_one_waits_for_one_of_each(clock: Clock) -> None:
+    own = admission(clock, workers=1)
+    taught(own, 1.0)
+    for _ in range(5):
+        for client in map(str, range(4)):
+            admit(own, client=client, pixels=980_000)
+    clock.now += 0.5
+    assert own.ahead_of(admit(own, client="other", pixels=980_000))[0] == 4
+
+
+def test_what_a_client_sends_ahead_is_not_overtaken_for_ever(clock: Clock) -> None:
+    own = admission(clock, workers=1)
+    taught(own, 2.0)
+    last = [admit(own, client="greedy", pixels=980_000) for _ in range(10)][-1]  # 20 s of work
+    clock.now += 19
+    before = admit(own, client="other", pixels=1)
+    clock.now += 2
+    after = admit(own, client="other", pixels=1)
+    assert before.priority < last.priority < after.priority
+
+
 def test_waits_and_ages_are_those_of_the_oldest(clock: Clock) -> None:
     own = admission(clock)
     assert own.oldest_wait == own.oldest_work == 0
