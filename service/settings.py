@@ -111,7 +111,10 @@ class Settings(BaseSettings):
         description="Largest `effort` that a picture may be compressed with; above: 422.",
     )
     queue_size: int = Field(
-        default=64, ge=1, description="Requests in work at once, the running ones included; above: 429."
+        default=64,
+        ge=1,
+        description="Requests in work at once, the running ones included, three quarters of them for one client; "
+        "above: 429.",
     )
     queue_max_pixels: int = Field(
         default=200_000_000,
@@ -141,7 +144,7 @@ class Settings(BaseSettings):
         default=128,
         ge=1,
         description="Of those, for one address (IPv6: one /64 network), or requests at once of one address "
-        "behind trusted proxies; above: 429.",
+        "behind trusted proxies, and fewer where few connections are free; above: 429.",
     )
     trusted_proxies: Networks = Field(
         default=None,
@@ -162,8 +165,9 @@ class Settings(BaseSettings):
     max_body_memory: int = Field(
         default=512 * 2**20,
         ge=1,
-        description="Bytes of the bodies of all requests and of all answers that are not sent yet, half of it for "
-        "one client; above: 429, before any work.",
+        description="Bytes of the bodies of all requests and of all answers that are not sent yet, half of what "
+        "others leave for one client; above: 429, before any work. Where others need its room, an answer that takes "
+        "longer than `CWIC_REQUEST_TIMEOUT` to be taken is cut off.",
     )
     stall_timeout: Seconds = Field(
         default=300, description="Seconds without a sign of life from a worker until `/livez` says 503."

@@ -1,6 +1,5 @@
 """Who asks, and how often: API keys, and a limit on the requests of each client."""
 
-import ipaddress
 import math
 import time
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from service.api import problems
+from service.api.addresses import client_of
 from service.api.problems import ProblemError
 from service.keys import ApiKey, KeyRing
 
@@ -102,11 +102,4 @@ def _client(request: Request) -> bytes | str:
     key = getattr(request.state, "key", None)
     if isinstance(key, ApiKey):
         return key.digest
-    host = request.client.host if request.client else ""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    if address.version == 6 and address.ipv4_mapped is None:
-        return str(ipaddress.ip_network((int(address), 64), strict=False))
-    return host
+    return client_of(request.client.host) if request.client else ""

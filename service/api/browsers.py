@@ -6,7 +6,6 @@ the browser takes the service for its own site. So a request has to name a host 
 and one that a page sends, told by the header `Origin`, has to come from the service's own page or an allowed site.
 """
 
-import ipaddress
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +15,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import problems
+from service.api.addresses import is_address, plain
 from service.api.problems import ProblemError
 from service.settings import Settings
 
@@ -54,9 +54,13 @@ class AllowedHosts:
     def __call__(self, request: Request) -> None:
         """Raise ProblemError where the name is another one.
 
-        With 421, which says that the request came to the wrong server; 400 would say that it is malformed.
+        With 421, which says that the request came to the wrong server; 400 would say that it is malformed, as one
+        with two names is: whoever passed it on may have looked at the other one (RFC 9112, 3.2).
         """
-        host = request.headers.get("Host", "")
+        hosts = request.headers.getlist("Host")
+        if len(hosts) > 1:
+            raise ProblemError(problems.BAD_REQUEST, f"The header Host comes {len(hosts)} times.")
+        host = "".join(hosts)
         if not self._any and not self._knows(host, request.scope.get("server")):
             raise ProblemError(
                 problems.WRONG_HOST,
@@ -151,13 +155,5 @@ def _same_host(origin: str, host: str) -> bool:
 
 
 def _same_address(name: str, address: str) -> bool:
-    try:
-        return _plain(name.strip("[]")) == _plain(address)
-    except ValueError:  # a name, or a socket without an address
-        return False
-
-
-def _plain(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """An address; an IPv4 one where a socket for both writes it as IPv6."""
-    address = ipaddress.ip_address(text)
-    return (address.ipv4_mapped or address) if address.version == 6 else address
+    """Whether both are one IP address, however it is written; a name has none, nor has every socket."""
+    return is_address(address) and plain(name.strip("[]")) == plain(address)

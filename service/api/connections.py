@@ -3,6 +3,7 @@
 Everything here is called on the event loop.
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
@@ -16,6 +17,7 @@ from service.settings import Settings
 RESERVED_FILES = 512
 TURNED_AWAY = 64  # connections above the limit that may stay until their client has read why
 RETRY_AFTER = {"Retry-After": "5"}
+SHARE = 3  # times the connections that are free: a client with requests on more of them has to wait
 DISPLACED = "displaced"  # this reason for a cut, and the next, are no kinds of problems
 NOT_TAKEN = "answer-not-taken"
 CUTS = (
@@ -57,11 +59,13 @@ class Body:
     Attributes:
         client: whose request it is; empty where it is not counted.
         refusal: raised to whoever reads the body; set by the connection.
+        give_up: ends the connection with its answer half sent; set by the connection.
     """
 
     def __init__(self, connections: "Connections", client: str) -> None:
         self.client = client
         self.refusal: ProblemError | None = None
+        self.give_up: Callable[[], None] = lambda: None
         self._connections = connections
         self._held = 0
 
@@ -77,18 +81,20 @@ class Body:
     def answer(self, size: int) -> None:
         """Count so many bytes of the answer, in place of what is held.
 
-        They are there already, and find room always: the work for them was not begun while there was none.
+        They are there already, and find room always: the work for them was not begun while there was none. They may
+        have it for as long as a request may take, and longer where no others need it.
         """
         self.release()
         self._hold(size)
+        self._connections.sends(self)
 
     def _hold(self, size: int) -> None:
-        self._connections.hold_bytes(self.client, size)
+        self._connections.hold_bytes(self, size)
         self._held += size
 
     def release(self) -> None:
         """Give all of it back, once the request has ended; further calls do nothing."""
-        self._connections.give_bytes_back(self.client, self._held)
+        self._connections.give_bytes_back(self, self._held)
         self._held = 0
 
 
@@ -105,7 +111,13 @@ class Connections:
         on_cut: told the reason, one of `CUTS`, whenever a connection is ended by this layer.
     """
 
-    def __init__(self, settings: Settings, *, open_files: int | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        open_files: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """With `open_files`, the process's limit, there are never more connections than it has room for."""
         self.settings = settings
         self.proxies = TrustedProxies(settings.trusted_proxies or ())
@@ -119,6 +131,8 @@ class Connections:
         self._turned_away: dict[Connection, None] = {}
         self._held: Counter[str] = Counter()  # connections, and requests through proxies, by client
         self._bytes_of: Counter[str] = Counter()
+        self._clock = clock
+        self._sent: dict[Body, float] = {}  # answers, and since when they are being sent, the oldest first
         self.bytes = 0
 
     def __len__(self) -> int:
@@ -176,11 +190,22 @@ class Connections:
         """Count a request, to be ended by `end`; raises ProblemError (429) where its client has too many.
 
         Only requests through a trusted proxy are counted by themselves: those of others are counted as connections.
+        Where few connections are free, they are for clients with few requests.
         """
         client = self._counted(origin.host)
-        if peer in self.proxies:
-            if self._at_limit(client):
-                raise self._too_many_of(origin.host)
+        through = peer in self.proxies
+        if through and self._at_limit(client):
+            raise self._too_many_of(origin.host)
+        free = self.capacity - (len(self._open) - len(self._waiting))
+        if client and len(self._open) > SHARE * free:  # or nobody can have so many
+            own = self._held[client] if through else self._busy(client)
+            if own > SHARE * free:
+                raise ProblemError(
+                    problems.CLIENT_CONNECTIONS,
+                    f"{origin.host} has {own} requests, and only {free} connections are free (CWIC_MAX_CONNECTIONS).",
+                    headers=RETRY_AFTER,
+                )
+        if through:
             self._held[client] += 1
         return Body(self, client)
 
@@ -193,9 +218,12 @@ class Connections:
     def check_room(self, client: str, size: int = 0) -> None:
         """Raise ProblemError (429) where there would be too many bytes with so many more."""
         limit, whose = self.settings.max_body_memory, "all requests together"
-        actual = self.bytes + size
-        if client and actual <= limit and self._bytes_of[client] + size > limit // 2:
-            limit, whose, actual = limit // 2, "one client, half of all", self._bytes_of[client] + size
+        if self.bytes + size > limit:
+            self._give_up_answers(size)
+        actual, own = self.bytes + size, self._bytes_of[client]
+        share = max(self.settings.max_body_bytes, (limit - self.bytes + own) // 2)
+        if client and actual <= limit and own + size > share:
+            limit, whose, actual = share, "one client, half of what others leave,", own + size
         if actual > limit:
             raise ProblemError(
                 problems.BODY_MEMORY,
@@ -205,23 +233,41 @@ class Connections:
                 headers=RETRY_AFTER,
             )
 
-    def hold_bytes(self, client: str, size: int) -> None:
+    def hold_bytes(self, body: Body, size: int) -> None:
         """Count bytes of a body or an answer."""
         self.bytes += size
-        self._bytes_of[client] += size
+        self._bytes_of[body.client] += size
 
-    def give_bytes_back(self, client: str, size: int) -> None:
-        """Take back what `hold_bytes` counted."""
+    def give_bytes_back(self, body: Body, size: int) -> None:
+        """Take back what `hold_bytes` counted; of an answer, it is not being sent any more."""
+        self._sent.pop(body, None)
         self.bytes -= size
-        self._bytes_of[client] -= size
-        if not self._bytes_of[client]:
-            del self._bytes_of[client]
+        self._bytes_of[body.client] -= size
+        if not self._bytes_of[body.client]:
+            del self._bytes_of[body.client]
+
+    def sends(self, answer: Body) -> None:
+        """Note that an answer is being sent from now on."""
+        self._sent[answer] = self._clock()
+
+    def _give_up_answers(self, size: int) -> None:
+        """Make room by answers that have been sent for longer than a request may take, as far as it is needed."""
+        latest = self._clock() - self.settings.request_timeout
+        for body, since in tuple(self._sent.items()):
+            if since > latest or self.bytes + size <= self.settings.max_body_memory:
+                return
+            body.release()
+            body.give_up()
 
     def _counted(self, host: str) -> str:
         return "" if not host or host in self.proxies else client_of(host)
 
     def _at_limit(self, client: str) -> bool:
         return bool(client) and self._held[client] >= self.settings.max_connections_per_client
+
+    def _busy(self, client: str) -> int:
+        """How many connections of a client have a request."""
+        return sum(each == client and key not in self._waiting for key, each in self._open.items())
 
     def _let_go(self, client: str) -> None:
         self._held[client] -= 1

@@ -15,6 +15,7 @@ from service.api.body import Sent, read_body, share_of
 from service.api.problems import ProblemError
 from service.jobs.engine import Engine
 from service.jobs.operations import Operation
+from service.keys import ApiKey
 from service.observe.timing import Timing
 
 T = TypeVar("T")
@@ -46,7 +47,8 @@ async def perform(
     Raises ProblemError, JobError, CwicError.
     """
     engine.check_working()
-    engine.admission.check_place()  # already full: the body need not come
+    client = _client(request)
+    engine.admission.check_place(client)  # already full: the body need not come
     deadline = _deadline(engine, request)
     timing = request.state.timing = Timing(op)
     operation = await _prepared(engine, request, timing, deadline, prepare, prepare_masked)
@@ -54,6 +56,7 @@ async def perform(
         share.check_room()  # for the answer, before there is one: it may have become less since the body came
     result = await engine.perform(
         operation,
+        client=client,
         name=request.state.request_id,
         timing=timing,
         deadline=deadline,
@@ -134,6 +137,15 @@ async def _read(engine: Engine, request: Request, deadline: float, *, mask: bool
             return await read_body(request, mask=mask)
     except TimeoutError as exc:
         raise ProblemError(problems.BODY_TIMEOUT, _too_slow(engine, "to arrive")) from exc
+
+
+def _client(request: Request) -> str:
+    """Whose share of the places is taken: a key's, or else that of whom the connection counts; see `Body.client`."""
+    key = getattr(request.state, "key", None)
+    if isinstance(key, ApiKey):
+        return key.digest.hex()
+    share = share_of(request.scope)
+    return share.client if share else ""
 
 
 def _deadline(engine: Engine, request: Request) -> float:

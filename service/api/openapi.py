@@ -21,10 +21,16 @@ _PROBLEM: Schema = {"$ref": "#/components/schemas/Problem"}
 
 _HEADERS: dict[int, Schema] = {
     problems.UNAUTHORIZED.status: {
-        "WWW-Authenticate": {"description": "Always `Bearer`.", "schema": {"type": "string"}}
+        "WWW-Authenticate": {"description": "The scheme `Bearer`.", "schema": {"type": "string"}}
     },
     problems.QUEUE_FULL.status: {
         "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}
+    },
+    problems.NOT_READY.status: {
+        "Retry-After": {
+            "description": "Seconds to wait; absent where the server has to be started again.",
+            "schema": {"type": "integer"},
+        }
     },
 }
 _SCHEMES: Schema = {

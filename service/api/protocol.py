@@ -192,6 +192,7 @@ class GuardedProtocol(HttpToolsProtocol):
         finally:
             if self.cycle is before:  # an address that cannot be taken apart
                 self.shared.end(self._peer.host, body)
+        body.give_up = self._give_up_answer
         self._bodies[self.cycle] = self._body = body
         self._arrived = 0
         self._in_header = False
@@ -282,6 +283,10 @@ class GuardedProtocol(HttpToolsProtocol):
             await send({**message, "body": piece, "more_body": not last})
             if not last:
                 await asyncio.sleep(0)  # a client that takes all at once leaves time for the others
+
+    def _give_up_answer(self) -> None:
+        self.shared.on_cut(NOT_TAKEN)
+        self.transport.abort()
 
     def on_response_complete(self) -> None:
         cycle, self._running = self._running, None

@@ -45,7 +45,7 @@ def refusal(name: str, reason: str) -> RequestValidationError:
 def _declared(request: Request) -> Mapping[str, Any] | None:
     """The schemas of the parameters of the request's route, by name; None where the API does not describe it."""
     operations = request.app.openapi()["paths"].get(request.scope["route"].path, {})
-    operation = operations.get("get" if request.method == "HEAD" else request.method.lower())
+    operation = operations.get(request.method.lower())
     if operation is None:
         return None
     return {each["name"]: each["schema"] for each in operation.get("parameters", ()) if each["in"] == "query"}

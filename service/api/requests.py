@@ -167,7 +167,7 @@ def _account(metrics: Metrics, span: Span, answered: Answered) -> None:
     }
     level = logging.DEBUG if route in QUIET else logging.INFO
     # quoted: a path is the client's word, and a line break in it would forge a log line
-    logger.log(level, "%s %s", answered.method, quote(answered.path), extra={logs.FIELDS: fields})
+    logger.log(level, "%s %s", answered.method, quote(answered.shown_path), extra={logs.FIELDS: fields})
 
 
 class UnforeseenErrors:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor
@@ -71,7 +72,10 @@ class Engine(Observer):
         self.metrics = metrics
         self.workers = settings.workers or usable_cpus()
         self.admission = Admission(
-            max_requests=settings.queue_size, max_pixels=settings.queue_max_pixels, workers=self.workers
+            max_requests=settings.queue_size,
+            max_pixels=settings.queue_max_pixels,
+            max_seconds=settings.request_timeout,
+            workers=self.workers,
         )
         self._load = load
         self._front = ThreadPoolExecutor(_FRONT_THREADS, thread_name_prefix="cwic-front")
@@ -81,6 +85,7 @@ class Engine(Observer):
         self._begun = time.monotonic()
         self.draining = False
         self._tickets: dict[str, Ticket] = {}
+        self._looks: dict[int, float] = {}  # when each of the threads for headers began what it is at
         self._loop: asyncio.AbstractEventLoop
         self._over: asyncio.Future[None]  # once the jobs that are left are ended
         metrics.watch(
@@ -130,8 +135,13 @@ class Engine(Observer):
 
     @property
     def heartbeat_age(self) -> float:
-        """Seconds since the last sign of life of the worker that has given none for longest."""
-        return time.monotonic() - self._begun if self._pipeline is None else self._pipeline.heartbeat_age
+        """Seconds since the last sign of life of the worker that has given none for longest.
+
+        Of the threads for headers too, while they are at one.
+        """
+        now = time.monotonic()
+        looks = max((now - begun for begun in tuple(self._looks.values())), default=0.0)
+        return max(looks, now - self._begun if self._pipeline is None else self._pipeline.heartbeat_age)
 
     def check_alive(self) -> None:
         """Raise DeadError or StalledError where nothing runs, or a worker has ended or shows no sign of life."""
@@ -164,13 +174,22 @@ class Engine(Observer):
     async def look(self, work: Callable[[], T]) -> T:
         """Do what takes milliseconds, on a thread that never waits for pictures; raises OutOfMemoryError."""
         try:
-            return await self._loop.run_in_executor(self._front, copy_context().run, work)
+            return await self._loop.run_in_executor(self._front, copy_context().run, self._looked, work)
         except Exception as exc:
             if not is_out_of_memory(exc):
                 raise
         give_back()
         self.out_of_memory("refused")
         raise OutOfMemoryError
+
+    def _looked(self, work: Callable[[], T]) -> T:
+        """The result of some work; while it lasts its beginning is the last sign of life of this thread."""
+        thread = threading.get_ident()
+        self._looks[thread] = time.monotonic()
+        try:
+            return work()
+        finally:
+            del self._looks[thread]
 
     async def unless_over(self, work: Coroutine[Any, Any, T]) -> T:
         """Wait for what a request needs before its job; raises DrainedError once the last jobs have been ended."""
@@ -188,6 +207,7 @@ class Engine(Observer):
         self,
         operation: Operation[T],
         *,
+        client: str,
         name: str,
         timing: Timing,
         deadline: float,
@@ -197,6 +217,7 @@ class Engine(Observer):
 
         Args:
             operation: what is to be done; what it raises is raised here.
+            client: who has asked for it; see `Admission.admit`.
             name: of the job, for `progress`.
             timing: of its stages.
             deadline: when it must be done, of `time.monotonic`.
@@ -208,6 +229,7 @@ class Engine(Observer):
         assert self._pipeline is not None
         ticket = self.admission.admit(
             operation.kind,
+            client=client,
             pixels=operation.held_pixels,
             work=operation.work_pixels,
             tiles=operation.tiles,

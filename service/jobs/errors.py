@@ -1,6 +1,7 @@
 """Why a job has no result, in one tree; HTTP's answers to these stand in `service.api.problems`.
 
 JobError                    a job has no result
+├── UnknownModelError       no model has that name
 ├── NotReadyError           the models are being loaded
 ├── DeadError               a worker's thread has ended
 ├── StalledError            a worker shows no sign of life

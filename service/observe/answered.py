@@ -7,6 +7,9 @@ from service.observe.timing import Timing
 
 OTHER = "other"  # method, of what is none of METHODS
 UNMATCHED = "unmatched"  # route, of what has none
+LONGEST_PATH = (
+    512  # characters of it that are logged and traced: a header has room for a hundred times as many
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +23,7 @@ class Answered:
         status: of the answer.
         received: bytes of the request's body.
         size: bytes of the answer's body.
-        seconds: from its first line until the answer was handed to the connection.
+        seconds: from its complete header, or its turn, until the answer was handed to the connection.
         client: address.
         request_id: as in the answer.
         key: name of the key that it came with, if any.
@@ -38,6 +41,11 @@ class Answered:
     request_id: str
     key: str | None = None
     timing: Timing | None = None
+
+    @property
+    def shown_path(self) -> str:
+        """As much of the path as is worth keeping."""
+        return self.path[:LONGEST_PATH]
 
     @property
     def stages(self) -> Mapping[str, float]:

@@ -127,7 +127,7 @@ class OtelSpan(Span):
                 "http.response.status_code": answered.status,
                 "http.request.body.size": answered.received,
                 "http.response.body.size": answered.size,
-                "url.path": answered.path,
+                "url.path": answered.shown_path,
                 "client.address": answered.client,
                 "cwic.request_id": answered.request_id,
                 **({"http.route": answered.route} if known else {}),

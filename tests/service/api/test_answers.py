@@ -13,13 +13,17 @@ import pytest
 import uvicorn.config
 
 from model.types import Pixels
+from service.api.connections import Connections
+from service.app import create_app
+from service.settings import Settings
 from tests.effort import PATIENCE, wait_until
 from tests.service.fakes import LARGE, Large, picture_array, png
 from tests.service.program import process
 from tests.service.raw import LIVEZ, announced, answers, connect, connections, read_answer, until_closed
-from tests.service.server import metric, serving
+from tests.service.server import metric, running, serving
 
 BYTES = "cwic_body_bytes_in_flight"
+CUT = 'cwic_connections_refused_total{reason="answer-not-taken"}'
 REFUSED = 'cwic_rejected_total{reason="body-memory"}'
 MEMORY = LARGE * 3 // 2  # room for one answer, which is more than half
 OTHER = np.zeros((8, 8, 3), np.uint8)  # its file is small
@@ -100,6 +104,41 @@ def test_while_answers_fill_the_memory_no_work_is_begun_and_probes_are_answered(
             assert len(read_answer(connection).body) > LARGE
         held[3].sendall(post("192.0.2.9", png(OTHER)))
         assert read_answer(held[3]).status == 200
+
+
+def test_an_answer_that_takes_longer_than_a_request_may_gives_way_where_others_need_its_room() -> None:
+    work, now = Counting(), [0.0]
+    work.go.clear()
+    settings = Settings(
+        workers=1,
+        max_body_bytes=100_000,
+        max_body_memory=MEMORY,
+        trusted_proxies=("127.0.0.1",),
+        header_timeout=PATIENCE,
+    )
+    shared = Connections(settings, clock=lambda: now[0])
+    app = create_app(settings, load=lambda _: [Large(on_encode=work)], connections=shared)
+    with running(app) as client, connections(client, 2) as (oldest, later):
+        wait_until(lambda: client.get("/readyz").is_success)
+        for number, connection in enumerate((oldest, later)):
+            connection.sendall(post(f"192.0.2.{number}", png()))
+            wait_until(lambda: client.get("/healthz").json()["queue_depth"] == number + 1)  # noqa: B023 - at once
+        work.go.set()
+        wait_until(lambda: metric(client, BYTES) >= 2 * LARGE)
+        for passed, status in (
+            (0.0, 429),
+            (settings.request_timeout - 0.1, 429),
+            (settings.request_timeout, 200),
+        ):
+            now[0] = passed
+            with connect(client) as other:
+                other.sendall(post("192.0.2.9", png(OTHER)))
+                assert read_answer(other).status == status
+        assert metric(client, CUT) == 1
+        assert len(read_answer(later).body) > LARGE  # there was room for one of the two
+        with pytest.raises((AssertionError, OSError)):
+            read_answer(oldest)
+        wait_until(lambda: metric(client, BYTES) == 0)
 
 
 def test_a_body_that_came_while_there_was_room_is_not_worked_on_once_there_is_none() -> None:

@@ -10,6 +10,7 @@ from model.types import Pixels
 from service.api.browsers import EXPOSED, AllowedHosts, hosts_of
 from service.settings import Settings
 from tests.service.fakes import FakeCodec, picture_array, png
+from tests.service.raw import LIVEZ, connect, read_answer
 from tests.service.server import metric, serving
 
 SITE = "https://app.example.org"
@@ -62,6 +63,14 @@ def test_another_name_is_421(client: httpx.Client, host: str, path: str) -> None
     assert (answer.status_code, answer.json()["type"]) == (421, "urn:cwic:problem:wrong-host")
     assert "CWIC_ALLOWED_HOSTS" in answer.json()["detail"]
     assert metric(client, 'cwic_rejected_total{reason="wrong-host"}') == before + 1
+
+
+@pytest.mark.parametrize("other", [b"evil.example", b"localhost"])
+def test_two_names_are_400(client: httpx.Client, other: bytes) -> None:
+    with connect(client) as connection:
+        connection.sendall(LIVEZ.replace(b"\r\n\r\n", b"\r\nHost: " + other + b"\r\n\r\n"))
+        answer = read_answer(connection)
+    assert (answer.status, answer.kind) == (400, "bad-request")
 
 
 def test_names_that_are_set_are_those_that_count_beside_the_connections_address() -> None:

@@ -1,15 +1,17 @@
 """What connections share: how many, of whom, for how long without a request, and the bytes of their bodies."""
 
 import gc
+import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import httpx
 import pytest
 from starlette.requests import Request
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from service.api.connections import RESERVED_FILES, TURNED_AWAY, Connections
+from service.api.connections import RESERVED_FILES, TURNED_AWAY, Body, Connections
+from service.api.problems import ProblemError
 from service.settings import Settings
 from tests.effort import PATIENCE, wait_until
 from tests.service.fakes import png
@@ -178,6 +180,27 @@ def test_a_trusted_proxy_has_any_number_and_its_clients_are_counted_by_request()
         assert client.get("/livez", headers=PROXY).is_success
 
 
+@pytest.mark.parametrize("proxied", [True, False])
+def test_where_few_connections_are_free_they_are_for_clients_with_few_requests(proxied: bool) -> None:
+    settings = {"max_connections_per_client": 1000, **({"trusted_proxies": "127.0.0.0/8"} if proxied else {})}
+    with serving(max_connections=8, **settings) as client, ExitStack() as stack:
+        client.get("/livez")  # its idle connection can be displaced
+
+        def begin(number: int) -> socket.socket:
+            address = client.base_url.host, client.base_url.port or 80
+            connection = socket.create_connection(address, PATIENCE, (f"127.0.0.{number}", 0))
+            head = through_proxy(f"192.0.2.{number}", 10) if proxied else announced(10)
+            stack.enter_context(connection).sendall(head.replace(b"Host", b"Expect: 100-continue\r\nHost"))
+            return connection
+
+        for _ in range(7):
+            assert begin(2).recv(100).startswith(b"HTTP/1.1 100")
+        refused = last_answer(begin(2))
+        assert (refused.status, refused.kind) == (429, "client-connections")
+        assert "CWIC_MAX_CONNECTIONS" in refused.problem["detail"]
+        assert begin(3).recv(100).startswith(b"HTTP/1.1 100")
+
+
 # Bytes of bodies
 
 
@@ -208,6 +231,23 @@ def test_one_client_has_half_of_the_memory(small: httpx.Client) -> None:
         assert last_answer(held[2]).problem["limit"] == 2 * BODY
         held[3].sendall(through_proxy("192.0.2.1", 3) + b"abc")
         assert read_answer(held[3]).status == 415
+
+
+def test_a_few_clients_leave_memory_for_others_and_each_has_room_for_a_body() -> None:
+    shared = Connections(Settings(max_body_bytes=BODY, max_body_memory=12 * BODY))
+    bodies = [Body(shared, f"192.0.2.{number}") for number in range(3)]
+    for _ in range(100):
+        for body in bodies:
+            with suppress(ProblemError):
+                body.take(BODY // 4)
+    assert shared.bytes == 9 * BODY  # a quarter is free, which is as much as each of them has
+    other = Body(shared, "192.0.2.9")
+    other.take(BODY)
+    for body in bodies:
+        body.release()
+    other.take(5 * BODY)
+    with pytest.raises(ProblemError):
+        other.take(1)
 
 
 def test_bodies_that_nobody_reads_are_counted_until_their_request_has_ended(small: httpx.Client) -> None:

@@ -1,12 +1,14 @@
 """Every error of the codec has an answer, and the answers keep their promises."""
 
 import inspect
+import re
 
 import pytest
 
 from model import errors
 from model.types import Pixels
 from service.api import problems
+from service.jobs import errors as job_errors
 from tests.service.fakes import FakeCodec, png
 from tests.service.server import serving
 
@@ -28,6 +30,13 @@ def make(error: type[errors.CwicError]) -> errors.CwicError:
 
 def test_every_leaf_of_the_error_tree_has_an_answer() -> None:
     assert set(problems.KINDS) == set(leaves())
+
+
+def test_every_leaf_of_the_jobs_error_tree_has_an_answer_and_is_drawn() -> None:
+    classes = [each for _, each in inspect.getmembers(job_errors, inspect.isclass)]
+    leaves = {each for each in classes if each.__base__ is job_errors.JobError}
+    assert set(problems.JOB_KINDS) == leaves
+    assert set(re.findall(r"[├└]── (\w+)", job_errors.__doc__ or "")) == {each.__name__ for each in leaves}
 
 
 def test_kinds_of_problems_have_names_of_their_own() -> None:

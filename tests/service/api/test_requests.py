@@ -14,6 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 from model.types import Pixels
 from service.api.requests import RequestContext
 from service.observe import logs
+from service.observe.answered import LONGEST_PATH
 from service.observe.metrics import Metrics
 from tests.effort import wait_until
 from tests.service.fakes import FakeCodec, png
@@ -180,3 +181,11 @@ def test_a_line_break_in_a_path_forges_no_log_line(
     client.get("/a%0Aforged")
     record = access_line(caplog)
     assert record.getMessage() == "GET /a%0Aforged"
+
+
+def test_of_a_long_path_the_log_has_the_beginning(
+    client: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    client.get("/" + "%0A" * 20_000)
+    assert access_line(caplog).getMessage() == "GET /" + "%0A" * (LONGEST_PATH - 1)

@@ -1,6 +1,6 @@
 """What is taken on and what is refused: exact at each boundary, by a clock of the test's own."""
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 import pytest
 from hypothesis import given
@@ -27,19 +27,22 @@ def clock() -> Clock:
 
 
 def admission(clock: Clock, *, requests: int = 100, pixels: int = 10**9, workers: int = 2) -> Admission:
-    return Admission(max_requests=requests, max_pixels=pixels, workers=workers, clock=clock)
+    return Admission(max_requests=requests, max_pixels=pixels, max_seconds=60, workers=workers, clock=clock)
 
 
 def admit(
     admission: Admission,
     *,
+    client: str = "",
     pixels: int = MEGAPIXEL,
     times: int = 1,
     within: float = 1e6,
     kind: str = "a",
     tiles: int = 1,
 ) -> Ticket:
-    return admission.admit(kind, pixels=pixels, work=pixels * times, tiles=tiles, deadline=100.0 + within)
+    return admission.admit(
+        kind, client=client, pixels=pixels, work=pixels * times, tiles=tiles, deadline=100.0 + within
+    )
 
 
 def taught(admission: Admission, seconds: float, *, kind: str = "a", pixels: int = 980_000) -> None:
@@ -71,6 +74,55 @@ def test_pixels_are_counted_exactly(clock: Clock) -> None:
     own.release(first, finished=False)
     admit(own, pixels=4)
     assert own.pixels == 10
+
+
+@pytest.mark.parametrize(
+    ("bounds", "each", "setting"),
+    [
+        ({"requests": 8}, 1, "CWIC_QUEUE_SIZE"),
+        ({"pixels": 8 * MEGAPIXEL}, MEGAPIXEL, "CWIC_QUEUE_MAX_PIXELS"),
+        ({"workers": 1}, 6_230_000, "CWIC_REQUEST_TIMEOUT"),  # 6.25 s of the 50 that are 60 with caution
+    ],
+)
+def test_of_each_bound_a_client_has_three_times_what_is_free_and_the_next_client_some(
+    clock: Clock, bounds: dict[str, int], each: int, setting: str
+) -> None:
+    own = admission(clock, **bounds)
+    taught(own, 1.0)
+    for _ in range(6):  # of eighths
+        admit(own, client="greedy", pixels=each)
+    with pytest.raises(RefusedError, match=f"3 times as many .* as are free.*{setting}"):
+        admit(own, client="greedy", pixels=each)
+    other = admit(own, client="other", pixels=each)
+    own.release(other, finished=False)
+    admit(own, client="other", pixels=each)
+    with pytest.raises(RefusedError, match=setting):  # one of eight is free
+        admit(own, client="greedy", pixels=each)
+    admit(own, client="third", pixels=each)
+    assert own.depth == 8
+
+
+def test_however_few_clients_ask_for_however_much_the_next_one_finds_a_place(clock: Clock) -> None:
+    own = admission(clock, requests=64)
+    for _ in range(64):
+        for client in map(str, range(10)):
+            with suppress(RefusedError):
+                admit(own, client=client)
+    assert own.depth == 62
+    admit(own, client="new")
+
+
+def test_a_large_picture_does_not_keep_the_small_ones_of_its_client_out(clock: Clock) -> None:
+    own = admission(clock, pixels=50 * MEGAPIXEL, workers=1)
+    taught(own, 1.0)
+    admit(own, client="own", pixels=45 * MEGAPIXEL, within=60)
+    admit(own, client="own", pixels=MEGAPIXEL, within=60)
+
+
+def test_those_who_are_not_known_are_not_held_to_a_share(clock: Clock) -> None:
+    own = admission(clock, requests=8)
+    for _ in range(8):
+        admit(own, client="")
 
 
 def test_one_alone_is_taken_on_if_there_is_hope_for_it(clock: Clock) -> None:
@@ -207,6 +259,40 @@ def test_a_small_picture_overtakes_a_large_one_but_not_for_ever(clock: Clock) ->
     assert own.ahead_of(later)[0] == 2
     large.started = True
     assert own.ahead_of(large)[0] == 0
+
+
+def test_what_a_client_sends_ahead_does_not_hold_up_another_one(clock: Clock) -> None:
+    own = admission(clock, workers=2)
+    taught(own, 2.0)
+    ahead = [admit(own, client="greedy", pixels=980_000, within=60) for _ in range(20)]
+    clock.now += 0.5
+    other = admit(own, client="other", pixels=980_000, within=60)
+    assert own.ahead_of(other)[0] == 1  # it would be done at 102.5, and those ahead at 102, 103 and so on
+    assert [each.priority for each in ahead] == sorted(each.priority for each in ahead)
+    clock.now += 0.5
+    small = admit(own, client="greedy", pixels=80_000, within=60)
+    assert small.priority < ahead[0].priority  # still the first of its own client
+
+
+def test_however_many_clients_send_ahead_the_next_one_waits_for_one_of_each(clock: Clock) -> None:
+    own = admission(clock, workers=1)
+    taught(own, 1.0)
+    for _ in range(5):
+        for client in map(str, range(4)):
+            admit(own, client=client, pixels=980_000)
+    clock.now += 0.5
+    assert own.ahead_of(admit(own, client="other", pixels=980_000))[0] == 4
+
+
+def test_what_a_client_sends_ahead_is_not_overtaken_for_ever(clock: Clock) -> None:
+    own = admission(clock, workers=1)
+    taught(own, 2.0)
+    last = [admit(own, client="greedy", pixels=980_000) for _ in range(10)][-1]  # 20 s of work
+    clock.now += 19
+    before = admit(own, client="other", pixels=1)
+    clock.now += 2
+    after = admit(own, client="other", pixels=1)
+    assert before.priority < last.priority < after.priority
 
 
 def test_waits_and_ages_are_those_of_the_oldest(clock: Clock) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
+from model.container.format import Container
 from model.options import EFFORT_WORK, TARGET_WORK, EncodeOptions
 from model.protocol import DEFAULT_ENCODE_OPTIONS
 from model.steps import Work
@@ -18,7 +19,7 @@ from model.types import Pixels
 from service.app import create_app
 from service.settings import Settings
 from tests.effort import PATIENCE, wait_until
-from tests.service.fakes import FakeCodec, png
+from tests.service.fakes import FakeCodec, picture_array, png
 from tests.service.server import metric, running, serving
 
 DEPTH = "cwic_queue_depth"
@@ -122,7 +123,7 @@ def test_targets_and_effort_count_as_the_time_that_they_take_and_the_picture_as_
     with running(app) as client, ThreadPoolExecutor(1) as pool:
         wait_until(lambda: client.get("/readyz").is_success)
         admission, kind = app.state.engine.admission, f"Compress {codec.info.name}"
-        ticket = admission.admit(kind, pixels=1, work=1_000_000, tiles=1, deadline=math.inf)
+        ticket = admission.admit(kind, client="", pixels=1, work=1_000_000, tiles=1, deadline=math.inf)
         ticket.spent = 1e6  # so that what the test itself takes does not count
         admission.release(ticket, finished=True)
         future = pool.submit(client.post, "/compress", params=params, content=png())
@@ -229,6 +230,23 @@ def test_a_stuck_worker_turns_livez_and_readyz_503(hold: Hold) -> None:
         assert client.post("/compress", content=png()).status_code == 503
         hold.release.set()
         wait_until(lambda: client.get("/livez").is_success)
+
+
+def test_a_stuck_thread_for_headers_turns_livez_503(hold: Hold) -> None:
+    class Stuck(FakeCodec):
+        def read(self, data: bytes, *, allow_truncated: bool = False) -> Container:
+            assert hold.release.wait(PATIENCE)
+            return super().read(data, allow_truncated=allow_truncated)
+
+    file = FakeCodec().encode(picture_array())
+    hold.release.set()
+    with serving(Stuck(), request_timeout=SHORT, stall_timeout=SHORT) as client:
+        hold.release.clear()  # behind the warm-up
+        wait_until(lambda: client.post("/inspect", content=file).status_code == 504)
+        wait_until(lambda: client.get("/livez").status_code == 503)
+        hold.release.set()
+        wait_until(lambda: client.get("/livez").is_success)
+        wait_until(lambda: client.post("/inspect", content=file).is_success)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

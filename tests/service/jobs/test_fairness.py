@@ -66,7 +66,12 @@ def learnt(codec: FakeCodec, *, seconds: float, **settings: float) -> Iterator[h
         wait_until(lambda: client.get("/readyz").is_success)
         admission = app.state.engine.admission
         ticket = admission.admit(
-            f"Compress {codec.info.name}", pixels=1_000_000, work=1_000_000, tiles=1, deadline=math.inf
+            f"Compress {codec.info.name}",
+            client="",
+            pixels=1_000_000,
+            work=1_000_000,
+            tiles=1,
+            deadline=math.inf,
         )
         ticket.spent = seconds
         admission.release(ticket, finished=True)
@@ -153,7 +158,11 @@ def test_the_progress_of_a_request_is_told_by_its_id_while_it_lasts() -> None:
 def test_pixels_in_work_are_bounded_exactly() -> None:
     codec = InTiles()
     pixels = LARGE[0] * LARGE[1] + SMALL[0] * SMALL[1]
-    with serving(codec, queue_max_pixels=pixels) as client, ThreadPoolExecutor(2) as pool:
+    # Through a proxy that names no client, whose share would be smaller.
+    with (
+        serving(codec, queue_max_pixels=pixels, trusted_proxies="127.0.0.1") as client,
+        ThreadPoolExecutor(2) as pool,
+    ):
         large = pool.submit(compress, client, LARGE)
         assert codec.begun.wait(PATIENCE)
         refused = compress(client, (SMALL[0] + 1, SMALL[1]))
@@ -222,3 +231,43 @@ def test_no_memory_is_503_with_a_time_to_come_back_and_the_next_request_is_serve
         assert metric(client, 'cwic_oom_total{action="refused"}') == 1
         failing[0] = False
         assert client.post(path, content=png()).is_success
+
+
+KEYS = "first:0123456789abcdef,second:fedcba9876543210"
+
+
+@pytest.mark.parametrize(
+    ("greedy", "other", "settings"),
+    [
+        (
+            {"X-Forwarded-For": "192.0.2.1"},
+            {"X-Forwarded-For": "192.0.2.2"},
+            {"trusted_proxies": "127.0.0.1"},
+        ),
+        (
+            {"X-API-Key": KEYS[6:22], "X-Forwarded-For": "192.0.2.1"},
+            {"X-API-Key": KEYS[-16:], "X-Forwarded-For": "192.0.2.1"},
+            {"trusted_proxies": "127.0.0.1", "api_keys": KEYS},
+        ),
+    ],
+    ids=["addresses", "keys"],
+)
+def test_one_client_leaves_places_for_others_however_much_it_asks_for(
+    greedy: dict[str, str], other: dict[str, str], settings: dict[str, str]
+) -> None:
+    codec = InTiles()
+    with serving(codec, queue_size=8, **settings) as client, ThreadPoolExecutor(7) as pool:
+
+        def compress_as(headers: dict[str, str]) -> httpx.Response:
+            return client.post("/compress", content=png(picture_array(*LARGE)), headers=headers)
+
+        for count in range(1, 7):
+            pool.submit(compress_as, greedy)
+            wait_until(lambda: client.get("/healthz").json()["queue_depth"] == count)  # noqa: B023 - at once
+        refused = compress_as(greedy)
+        assert (refused.status_code, refused.json()["type"]) == (429, "urn:cwic:problem:queue-full")
+        assert int(refused.headers["Retry-After"]) >= 1
+        served = pool.submit(compress_as, other)
+        wait_until(lambda: client.get("/healthz").json()["queue_depth"] == 7)
+        codec.go_on.release(7 * TILES)
+        assert served.result(PATIENCE).is_success

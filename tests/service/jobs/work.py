@@ -88,6 +88,7 @@ def job(function: Callable[[], Work[Any]], *, priority: float = 0.0) -> Job[Any]
     """A job that has been taken on; the smaller its priority, the earlier it is done."""
     operation = Made(function=function)
     ticket = Ticket(
+        "",
         operation.kind,
         operation.pixels,
         operation.pixels,

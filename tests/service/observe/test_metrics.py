@@ -1,24 +1,30 @@
 """Metrics: every answer is counted once, labels come from closed sets, what alerts need is there from the start."""
 
 import re
+import threading
 from collections import Counter, defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 import torch
+from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from model.types import Pixels
 from service.api import problems
 from service.api.connections import CUTS
 from service.api.framing import MAX_HEADER
+from service.app import create_app
 from service.jobs.memory import cuda_memory
 from service.observe.answered import OTHER, UNMATCHED
 from service.observe.metrics import CUDA_MEMORY, METHODS, Metrics
-from tests.effort import wait_until
+from service.settings import Settings
+from tests.effort import PATIENCE, wait_until
 from tests.service.fakes import FakeCodec, picture_array, png
 from tests.service.raw import LIVEZ, answers, connect, last_answer, until_closed
-from tests.service.server import metric, serving
+from tests.service.server import metric, running, serving
 
 WORK = ("/compress", "/decompress", "/importance-map", "/inspect")
 FAULTS = (
@@ -47,6 +53,21 @@ def by_status(client: httpx.Client) -> Counter[str]:
     for labels, value in samples(client, "cwic_http_requests_total").items():
         found[dict(labels)["status"]] += int(value)
     return found
+
+
+class Held:
+    """A collector that holds scrapes back."""
+
+    def __init__(self) -> None:
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def collect(self) -> Iterable[Metric]:
+        self.begun.set()
+        assert self.go_on.wait(PATIENCE)
+        return ()
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
 
 
 def mix(client: httpx.Client) -> Counter[str]:
@@ -205,3 +226,16 @@ def test_the_gpus_memory_is_read_by_its_kind_at_every_scrape() -> None:
 def test_a_gpu_tells_how_much_this_process_has_of_it(kind: str) -> None:
     kept = torch.zeros(2**20, device="cuda")
     assert cuda_memory("cuda:0", kind) >= kept.nbytes
+
+
+def test_probes_are_answered_while_a_scrape_is_written() -> None:
+    app, held = create_app(Settings(), load=lambda _: (FakeCodec(),)), Held()
+    app.state.engine.metrics.registry.register(held)
+    with running(app) as client, ThreadPoolExecutor(1) as pool:
+        scrape = pool.submit(client.get, "/metrics")
+        try:
+            assert held.begun.wait(PATIENCE)
+            assert client.get("/livez").is_success
+        finally:
+            held.go_on.set()
+        assert scrape.result(PATIENCE).is_success
