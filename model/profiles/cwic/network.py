@@ -51,7 +51,7 @@ class CwicNetwork(nn.Module):
         *,
         noise: bool = False,
         groups: Tensor | None = None,
-        chosen: bool = False,
+        drawn: Tensor | None = None,
     ) -> CwicOutput:
         """Code pictures as the codec would, with gradients.
 
@@ -62,7 +62,8 @@ class CwicNetwork(nn.Module):
                 a training from scratch; it overestimates the cost of zeros at low rates.
             groups: of how many channel groups each picture has residuals, [B]; in the later ones they are zero
                 and cost nothing, as in a file that was cut. None: of all.
-            chosen: with the gradients of `as_drawn` in place of `as_trained`; those are for the analysis alone.
+            drawn: which pictures have the gradients of `as_drawn` in place of `as_trained`, bool [B]; those are for
+                the analysis alone. None: none of them.
         """
         config, transforms = self.config, self.transforms
         fine = at_codes(conditions)
@@ -82,7 +83,9 @@ class CwicNetwork(nn.Module):
                 first,
                 *(first if groups is None else (groups > k).to(first.dtype).view(-1, 1, 1) for k in later),
             ]
-            choice = as_drawn if chosen else partial(as_trained, noise=noise)
+            choice: Callable[..., tuple[Tensor, Tensor]] = partial(as_trained, noise=noise)
+            if drawn is not None:
+                choice = partial(as_drawn, drawn=drawn.view(-1, 1, 1))
             choices = [partial(choice, there=own) for own in there]
         codes, code_bits = self.code(y * gain, mask, context, weight, choices)
         x_hat = transforms.synthesis(codes / gain, level_plane(fine_levels, config), fine)
@@ -170,17 +173,19 @@ def as_chosen(y: Tensor, mean: Tensor, log_scale: Tensor, weight: Tensor) -> tup
 
 
 def as_drawn(
-    y: Tensor, mean: Tensor, log_scale: Tensor, weight: Tensor, *, there: Tensor
+    y: Tensor, mean: Tensor, log_scale: Tensor, weight: Tensor, *, there: Tensor, drawn: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """`as_chosen` for training the analysis alone: y is drawn to its code, by what an error of a code is worth.
+    """`as_trained`, but where `drawn` [B, 1, 1] `as_chosen` with y drawn to its code by what an error of it is worth.
 
     So y goes where a refinement of one picture would move it, to c - (dJ / dc) / curvature: see
-    `model.profiles.cwic.refinement`.
+    `model.profiles.cwic.refinement`. It is for training the analysis alone.
     """
+    trained_codes, trained_bits = as_trained(y, mean, log_scale, weight, there=there, noise=False)
     codes, bits = as_chosen(y, mean, log_scale, weight)
     codes = mean + (codes - mean) * there
-    drawn = weight * (y - codes.detach()).square()
-    return codes, (bits + drawn - drawn.detach()) * there
+    pull = weight * (y - codes.detach()).square()
+    bits = (bits + pull - pull.detach()) * there
+    return torch.where(drawn, codes, trained_codes), torch.where(drawn, bits, trained_bits)
 
 
 def _nearest(residual: Tensor, log_scale: Tensor, weight: Tensor) -> Tensor:

@@ -74,7 +74,7 @@ def test_the_gradients_for_the_analysis_alone_change_no_value_and_reach_it() -> 
     for parameter in network.parameters():
         parameter.data += 0.01 * torch.randn_like(parameter)
     x, conditions = batch()
-    trained, drawn = network(x, conditions), network(x, conditions, chosen=True)
+    trained, drawn = network(x, conditions), network(x, conditions, drawn=torch.tensor([True]))
     for ours, theirs in zip(drawn, trained, strict=True):
         torch.testing.assert_close(ours, theirs)
     drawn.code_bpp.sum().backward()
@@ -93,13 +93,17 @@ def test_latents_are_drawn_to_their_codes_where_these_are_coded(there: float) ->
         torch.full((2, 1, 7), 2.0),
         torch.full((2, 1, 1), there),
     )
-    codes, bits = as_drawn(y, mean, log_scale, weight, there=present)
+    first = torch.tensor([True, False]).view(2, 1, 1)
+    codes, bits = as_drawn(y, mean, log_scale, weight, there=present, drawn=first)
     same, price = as_trained(y, mean, log_scale, weight, there=present, noise=False)
     torch.testing.assert_close((codes, bits), (same, price))
     (by_bits,) = torch.autograd.grad(bits.sum(), y, retain_graph=True)
-    torch.testing.assert_close(by_bits, there * 2 * 2.0 * (y - codes).detach())
-    by_codes = torch.autograd.grad(codes.sum(), (y, mean))
-    torch.testing.assert_close(by_codes, (torch.full_like(y, there), torch.ones_like(mean)))
+    (by_price,) = torch.autograd.grad(price.sum(), y, retain_graph=True)
+    torch.testing.assert_close(by_bits[0], (there * 2 * 2.0 * (y - codes))[0].detach())
+    torch.testing.assert_close(by_bits[1], by_price[1])
+    by_y, by_mean = torch.autograd.grad(codes.sum(), (y, mean))
+    torch.testing.assert_close(by_y, torch.full_like(y, there))
+    torch.testing.assert_close(by_mean[0], torch.ones_like(mean[0]))
 
 
 def test_thawing_a_checkpoint_gives_the_weights_that_were_frozen() -> None:
