@@ -83,7 +83,7 @@ class CwicRecipe:
             drawn[:, :2],
             noise=done < stage.noise_share,
             groups=groups[:, 0, 0, 0],
-            drawn=tune[:, 0, 0, 0] == TUNES.index("psnr") if alone else None,
+            chosen=tune[:, 0, 0, 0] == TUNES.index("psnr") if alone else None,
         )
         difference = (output.x_hat - x) * 255
         error = difference.square().mean(1, keepdim=True)  # [B, 1, H, W]

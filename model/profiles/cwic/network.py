@@ -51,7 +51,7 @@ class CwicNetwork(nn.Module):
         *,
         noise: bool = False,
         groups: Tensor | None = None,
-        drawn: Tensor | None = None,
+        chosen: Tensor | None = None,
     ) -> CwicOutput:
         """Code pictures as the codec would, with gradients.
 
@@ -62,8 +62,8 @@ class CwicNetwork(nn.Module):
                 a training from scratch; it overestimates the cost of zeros at low rates.
             groups: of how many channel groups each picture has residuals, [B]; in the later ones they are zero
                 and cost nothing, as in a file that was cut. None: of all.
-            drawn: which pictures have the gradients of `as_drawn` in place of `as_trained`, bool [B]; those are for
-                the analysis alone. None: none of them.
+            chosen: which pictures have the gradients of `as_encoded` in place of `as_trained`, bool [B]; those are
+                for the analysis alone. None: none of them.
         """
         config, transforms = self.config, self.transforms
         fine = at_codes(conditions)
@@ -83,9 +83,11 @@ class CwicNetwork(nn.Module):
                 first,
                 *(first if groups is None else (groups > k).to(first.dtype).view(-1, 1, 1) for k in later),
             ]
-            choice: Callable[..., tuple[Tensor, Tensor]] = partial(as_trained, noise=noise)
-            if drawn is not None:
-                choice = partial(as_drawn, drawn=drawn.view(-1, 1, 1))
+            choice: Callable[..., tuple[Tensor, Tensor]] = partial(
+                as_trained, noise=noise, drawn=config.rdo > 0
+            )
+            if chosen is not None:
+                choice = partial(as_encoded, chosen=chosen.view(-1, 1, 1))
             choices = [partial(choice, there=own) for own in there]
         codes, code_bits = self.code(y * gain, mask, context, weight, choices)
         x_hat = transforms.synthesis(codes / gain, level_plane(fine_levels, config), fine)
@@ -153,14 +155,28 @@ class CwicNetwork(nn.Module):
 
 
 def as_trained(
-    y: Tensor, mean: Tensor, log_scale: Tensor, weight: Tensor, *, there: Tensor, noise: bool
+    y: Tensor,
+    mean: Tensor,
+    log_scale: Tensor,
+    weight: Tensor,
+    *,
+    there: Tensor,
+    noise: bool = False,
+    drawn: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """A `Choice` with the gradients of no rounding; `there` [B, 1, 1]: 0 where there are no residuals."""
+    """A `Choice` with the gradients of no rounding; `there` [B, 1, 1]: 0 where there are no residuals.
+
+    But where y is `drawn` to its code, the price of its residual moves the predictions only: see `_drawn`.
+    """
     residual = y - mean
     whole = _nearest(residual, log_scale, weight)
-    priced = residual + torch.rand_like(y) - 0.5 if noise else straight_through(whole, residual)
-    codes = straight_through(whole * there + mean, mean + (y - mean) * there)
-    return codes, logistic_bits(priced, 0.0, log_scale) * there
+    codes = straight_through(whole * there + mean, mean + residual * there)
+    if noise:
+        return codes, logistic_bits(residual + torch.rand_like(y) - 0.5, 0.0, log_scale) * there
+    if not drawn:
+        return codes, logistic_bits(straight_through(whole, residual), 0.0, log_scale) * there
+    bits = logistic_bits(straight_through(whole, y.detach() - mean), 0.0, log_scale)
+    return codes, _drawn(bits, y, codes, weight) * there
 
 
 def as_chosen(y: Tensor, mean: Tensor, log_scale: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -172,20 +188,26 @@ def as_chosen(y: Tensor, mean: Tensor, log_scale: Tensor, weight: Tensor) -> tup
     return whole + mean + (y - y.detach()), logistic_bits(whole, 0.0, log_scale)
 
 
-def as_drawn(
-    y: Tensor, mean: Tensor, log_scale: Tensor, weight: Tensor, *, there: Tensor, drawn: Tensor
+def as_encoded(
+    y: Tensor, mean: Tensor, log_scale: Tensor, weight: Tensor, *, there: Tensor, chosen: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """`as_trained`, but where `drawn` [B, 1, 1] `as_chosen` with y drawn to its code by what an error of it is worth.
-
-    So y goes where a refinement of one picture would move it, to c - (dJ / dc) / curvature: see
-    `model.profiles.cwic.refinement`. It is for training the analysis alone.
-    """
-    trained_codes, trained_bits = as_trained(y, mean, log_scale, weight, there=there, noise=False)
+    """`as_trained`, but with the gradients of `as_chosen` where `chosen` [B, 1, 1]: to train the analysis alone."""
+    trained_codes, trained_bits = as_trained(y, mean, log_scale, weight, there=there)
     codes, bits = as_chosen(y, mean, log_scale, weight)
     codes = mean + (codes - mean) * there
+    bits = _drawn(bits, y, codes, weight) * there
+    return torch.where(chosen, codes, trained_codes), torch.where(chosen, bits, trained_bits)
+
+
+def _drawn(bits: Tensor, y: Tensor, codes: Tensor, weight: Tensor) -> Tensor:
+    """Bits whose gradient draws y to its code by what an error of it is worth.
+
+    So y goes where a refinement of one picture would move it, to c - (dJ / dc) / curvature: see
+    `model.profiles.cwic.refinement`. The price of a residual would draw it to the predicted mean instead, also where
+    the residual stays what it is.
+    """
     pull = weight * (y - codes.detach()).square()
-    bits = (bits + pull - pull.detach()) * there
-    return torch.where(drawn, codes, trained_codes), torch.where(drawn, bits, trained_bits)
+    return bits + pull - pull.detach()
 
 
 def _nearest(residual: Tensor, log_scale: Tensor, weight: Tensor) -> Tensor:

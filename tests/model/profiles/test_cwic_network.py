@@ -13,7 +13,7 @@ from model.context.quantise import rdo_quantise
 from model.context.rates import logistic_bits
 from model.errors import CheckpointFormatError
 from model.options import EncodeOptions
-from model.profiles.cwic.network import CwicNetwork, as_drawn, as_trained
+from model.profiles.cwic.network import CwicNetwork, as_encoded, as_trained
 from model.profiles.cwic.transforms import dct_basis, distortion_weight, lambda_at
 from model.profiles.export import dequantise, logistic_tables, quantise
 from tests.conftest import TINY, picture
@@ -74,10 +74,10 @@ def test_the_gradients_for_the_analysis_alone_change_no_value_and_reach_it() -> 
     for parameter in network.parameters():
         parameter.data += 0.01 * torch.randn_like(parameter)
     x, conditions = batch()
-    trained, drawn = network(x, conditions), network(x, conditions, drawn=torch.tensor([True]))
-    for ours, theirs in zip(drawn, trained, strict=True):
+    trained, encoded = network(x, conditions), network(x, conditions, chosen=torch.tensor([True]))
+    for ours, theirs in zip(encoded, trained, strict=True):
         torch.testing.assert_close(ours, theirs)
-    drawn.code_bpp.sum().backward()
+    encoded.code_bpp.sum().backward()
     for name, parameter in network.transforms.analysis.features.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().max() > 0, name
@@ -94,16 +94,22 @@ def test_latents_are_drawn_to_their_codes_where_these_are_coded(there: float) ->
         torch.full((2, 1, 1), there),
     )
     first = torch.tensor([True, False]).view(2, 1, 1)
-    codes, bits = as_drawn(y, mean, log_scale, weight, there=present, drawn=first)
-    same, price = as_trained(y, mean, log_scale, weight, there=present, noise=False)
-    torch.testing.assert_close((codes, bits), (same, price))
-    (by_bits,) = torch.autograd.grad(bits.sum(), y, retain_graph=True)
-    (by_price,) = torch.autograd.grad(price.sum(), y, retain_graph=True)
-    torch.testing.assert_close(by_bits[0], (there * 2 * 2.0 * (y - codes))[0].detach())
-    torch.testing.assert_close(by_bits[1], by_price[1])
-    by_y, by_mean = torch.autograd.grad(codes.sum(), (y, mean))
-    torch.testing.assert_close(by_y, torch.full_like(y, there))
-    torch.testing.assert_close(by_mean[0], torch.ones_like(mean[0]))
+    free = as_trained(y, mean, log_scale, weight, there=present, drawn=False)
+    trained = as_trained(y, mean, log_scale, weight, there=present)
+    encoded = as_encoded(y, mean, log_scale, weight, there=present, chosen=first)
+    torch.testing.assert_close(trained, free)
+    torch.testing.assert_close(encoded, free)
+    pull = there * 2 * 2.0 * (y - free[0]).detach()
+    (by_price,) = torch.autograd.grad(free[1].sum(), mean)
+    for codes, bits in (trained, encoded):
+        by_codes = torch.autograd.grad(codes.sum(), (y, mean), retain_graph=True)
+        by_bits = torch.autograd.grad(bits.sum(), (y, mean), allow_unused=True)
+        torch.testing.assert_close(by_bits[0], pull)
+        torch.testing.assert_close(by_codes[0], torch.full_like(y, there))
+        torch.testing.assert_close(by_bits[1][1], by_price[1])
+        own = codes is encoded[0]  # the first picture's means move its codes, and no bits
+        torch.testing.assert_close(by_codes[1][0], torch.full_like(y[0], 1.0 if own else 1 - there))
+        torch.testing.assert_close(by_bits[1][0], torch.zeros_like(y[0]) if own else by_price[0])
 
 
 def test_thawing_a_checkpoint_gives_the_weights_that_were_frozen() -> None:

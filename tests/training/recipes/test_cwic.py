@@ -68,7 +68,7 @@ def test_an_analysis_that_is_trained_alone_follows_the_codes_as_they_are_chosen(
     made, network = recipe(tmp_path), CwicNetwork(TINY)
     asked = []
     network.register_forward_pre_hook(
-        lambda _network, _inputs, named: asked.append(named["drawn"]), with_kwargs=True
+        lambda _network, _inputs, named: asked.append(named["chosen"]), with_kwargs=True
     )
     stage, drawn = Stage(name="a", steps=1, parts=parts), draw(made, 2)
     drawn[:, 1] = torch.tensor([0.0, 1.0]).view(2, 1, 1)
