@@ -43,7 +43,8 @@ class Stage:
         parts: what is trained; empty: everything. Profile `cwic` has `blocks` (the linear block transforms),
             `analysis` and `synthesis` (all else between pixels and codes, with the importance net in the one and
             the quantiser's gains in the other), `codes` and `map` (their context models); profile `cvpr2018` has
-            `encoder`, `importance`, `decoder`, `codes` and `map`.
+            `encoder`, `importance`, `decoder`, `codes` and `map`. `analysis` by itself has gradients of its own: see
+            `CwicRecipe.loss`.
         steps: length in optimiser steps; None for no limit in steps.
         minutes: length in minutes of training, over all resumptions; None for no limit in time. A stage with neither
             has no end: it is trained until the command stops (`--minutes`, `--steps`, Ctrl-C), and again when it
