@@ -7,9 +7,7 @@ from service.observe.timing import Timing
 
 OTHER = "other"  # method, of what is none of METHODS
 UNMATCHED = "unmatched"  # route, of what has none
-LONGEST_PATH = (
-    512  # characters of it that are logged and traced: a header has room for a hundred times as many
-)
+LONGEST_PATH = 512  # characters that are logged and traced: a header has room for a hundred times as many
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Picture files to pixels and back: formats, limits, orientation, frames, damage, writing."""
+"""Picture files to pixels: formats, limits, orientation, frames, damage."""
 
 import re
 import struct
@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from model.errors import BrokenImageError, ImageError, LimitError, ParameterError, UnsupportedImageError
-from model.images.files import SUFFIXES, Picture, read_image
-from model.images.writing import MEDIA_TYPES, write_image
+from model.errors import BrokenImageError, ImageError, LimitError, UnsupportedImageError
+from model.images.files import SUFFIXES, read_image
 from model.types import Limits, Pixels
 from tests.effort import counted_calls
+from tests.model.images.samples import read, smooth
 
 LOSSLESS: dict[str, dict[str, object]] = {
     "PNG": {},
@@ -45,18 +45,6 @@ def saved(image: Image.Image | Pixels, format: str, **options: object) -> bytes:
     image = image if isinstance(image, Image.Image) else Image.fromarray(image)
     image.save(file, format, **{**FORMATS[format], **options})
     return file.getvalue()
-
-
-def read(data: bytes) -> Picture:
-    return read_image(data, limits=Limits())
-
-
-def smooth(height: int = 24, width: int = 40) -> Pixels:
-    """A picture that every codec keeps well, and that no flip or turn maps to itself."""
-    y, x = np.mgrid[0:height, 0:width]
-    return np.stack((x * 200 // width, y * 180 // height + 30, 255 - x * 120 // width), axis=-1).astype(
-        np.uint8
-    )
 
 
 @given(picture=pictures, format=st.sampled_from(sorted(LOSSLESS)))
@@ -375,53 +363,3 @@ def test_reading_from_many_threads_leaves_the_warning_filters_alone() -> None:
             warnings.warn("mine", stacklevel=1)
     assert len(results) == 8
     assert len(set(results)) == 1
-
-
-@given(
-    picture=st.tuples(st.integers(1, 9), st.integers(1, 9), st.sampled_from((3, 4))).flatmap(
-        lambda shape: arrays(np.uint8, shape)
-    ),
-    format=st.sampled_from(("png", "webp")),
-)
-@settings(max_examples=40)
-def test_png_and_webp_are_written_without_loss(picture: Pixels, format: str) -> None:
-    array, _ = read(write_image(picture, format=format))
-    np.testing.assert_array_equal(array[..., :3], picture[..., :3])
-    if array.shape[2] == 4:
-        np.testing.assert_array_equal(array, picture)
-
-
-def test_what_is_written_is_the_format_asked_for() -> None:
-    for format, media_type in MEDIA_TYPES.items():
-        with Image.open(BytesIO(write_image(smooth(), format=format))) as image:
-            assert image.get_format_mimetype() == media_type
-
-
-def test_a_written_jpeg_is_close_and_keeps_its_chroma() -> None:
-    data = write_image(smooth(), format="jpeg")
-    assert np.abs(read(data).array.astype(int) - smooth()).max() <= 6
-    assert re.search(rb"\xff\xc0\0\x11\x08.{4}\x03\x01\x11\x00\x02\x11\x01\x03\x11\x01", data, re.DOTALL)
-
-
-@pytest.mark.parametrize("format", sorted(MEDIA_TYPES))
-def test_a_grey_array_can_be_written(format: str) -> None:
-    grey = smooth()[..., 0]
-    array, _ = read(write_image(grey, format=format))
-    assert np.abs(array.astype(int) - grey[..., None]).max() <= 3
-
-
-@pytest.mark.parametrize(
-    ("array", "format", "message"),
-    [
-        (np.zeros((4, 4, 3), np.uint8), "gif", "png, jpeg, webp"),
-        (np.zeros((4, 4, 4), np.uint8), "jpeg", "transparency"),
-        (np.zeros((4, 4, 2), np.uint8), "png", r"\(4, 4, 2\)"),
-        (np.zeros((0, 4, 3), np.uint8), "png", r"\(0, 4, 3\)"),
-        (np.zeros((4, 4, 3), np.float32), "png", "float32"),
-        (np.zeros((1, 16384, 3), np.uint8), "webp", "16383"),
-        (np.zeros((65501, 1, 3), np.uint8), "jpeg", "65500"),
-    ],
-)
-def test_what_a_format_cannot_hold_is_refused(array: Pixels, format: str, message: str) -> None:
-    with pytest.raises(ParameterError, match=message):
-        write_image(array, format=format)

@@ -26,6 +26,15 @@ def batch(height: int = 64, width: int = 96) -> tuple[Tensor, Tensor]:
     return x, conditions
 
 
+def shaken(amount: float) -> CwicNetwork:
+    """A network whose layers are no longer blocked by zeros."""
+    torch.manual_seed(0)
+    network = CwicNetwork(TINY)
+    for parameter in network.parameters():
+        parameter.data += amount * torch.randn_like(parameter)
+    return network
+
+
 def test_estimated_rates_are_those_of_real_files(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What the integer export and the range coder cost against the float model."""
     torch.manual_seed(1)
@@ -54,10 +63,7 @@ def test_estimated_rates_are_those_of_real_files(tmp_path_factory: pytest.TempPa
 
 @pytest.mark.parametrize("noise", [False, True])
 def test_gradients_reach_every_parameter(noise: bool) -> None:
-    torch.manual_seed(0)
-    network = CwicNetwork(TINY)
-    for parameter in network.parameters():
-        parameter.data += 0.01 * torch.randn_like(parameter)
+    network = shaken(0.01)
     x, conditions = batch()
     output = network(x, conditions, noise=noise)
     loss = (output.x_hat - x).square().mean() * 1000 + output.code_bpp.sum() + output.map_bpp.sum()
@@ -69,10 +75,7 @@ def test_gradients_reach_every_parameter(noise: bool) -> None:
 
 
 def test_the_gradients_for_the_analysis_alone_change_no_value_and_reach_it() -> None:
-    torch.manual_seed(0)
-    network = CwicNetwork(TINY)
-    for parameter in network.parameters():
-        parameter.data += 0.01 * torch.randn_like(parameter)
+    network = shaken(0.01)
     x, conditions = batch()
     trained, encoded = network(x, conditions), network(x, conditions, chosen=torch.tensor([True]))
     for ours, theirs in zip(encoded, trained, strict=True):
@@ -113,10 +116,7 @@ def test_latents_are_drawn_to_their_codes_where_these_are_coded(there: float) ->
 
 
 def test_thawing_a_checkpoint_gives_the_weights_that_were_frozen() -> None:
-    torch.manual_seed(0)
-    network = CwicNetwork(TINY)
-    for parameter in network.parameters():
-        parameter.data += 0.1 * torch.randn_like(parameter)
+    network = shaken(0.1)
     tables = logistic_tables()
     restored = dequantise(quantise(network, map_tables=tables, code_tables=tables), TINY)
     state = network.state_dict()
@@ -203,10 +203,7 @@ def test_configs_that_cannot_work_are_refused(changes: dict[str, object]) -> Non
 
 
 def test_groups_that_are_cut_off_cost_nothing_and_leave_the_predicted_means() -> None:
-    torch.manual_seed(0)
-    network = CwicNetwork(TINY)
-    for parameter in network.parameters():
-        parameter.data += 0.05 * torch.randn_like(parameter)
+    network = shaken(0.05)
     x, conditions = batch()
     twice = torch.cat([x, x]), torch.cat([conditions, conditions])
     with torch.no_grad():
