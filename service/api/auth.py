@@ -97,9 +97,14 @@ def _sent(headers: Headers) -> bytes:
     return key.encode("latin-1")  # how Starlette has decoded it
 
 
+def key_of(request: Request) -> ApiKey | None:
+    """The key that a request came with, where keys are asked for."""
+    key = getattr(request.state, "key", None)
+    return key if isinstance(key, ApiKey) else None
+
+
 def _client(request: Request) -> bytes | str:
     """What a client is told by: its key, or else its address; of IPv6 the network that one customer has."""
-    key = getattr(request.state, "key", None)
-    if isinstance(key, ApiKey):
+    if key := key_of(request):
         return key.digest
     return client_of(request.client.host) if request.client else ""

@@ -11,11 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.api import problems
+from service.api.auth import key_of
 from service.api.body import Sent, read_body, share_of
 from service.api.problems import ProblemError
 from service.jobs.engine import Engine
 from service.jobs.operations import Operation
-from service.keys import ApiKey
 from service.observe.timing import Timing
 
 T = TypeVar("T")
@@ -141,8 +141,7 @@ async def _read(engine: Engine, request: Request, deadline: float, *, mask: bool
 
 def _client(request: Request) -> str:
     """Whose share of the places is taken: a key's, or else that of whom the connection counts; see `Body.client`."""
-    key = getattr(request.state, "key", None)
-    if isinstance(key, ApiKey):
+    if key := key_of(request):
         return key.digest.hex()
     share = share_of(request.scope)
     return share.client if share else ""

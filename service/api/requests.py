@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import problems
+from service.api.auth import key_of
 from service.api.connections import Refusal
 from service.observe import logs
 from service.observe.answered import OTHER, UNMATCHED, Answered
@@ -107,7 +108,7 @@ class RequestContext:
         timing = _timing(request)
         if timing:
             timing.observe(self._metrics.stages)
-        key = getattr(request.state, "key", None)
+        key = key_of(request)
         _account(
             self._metrics,
             span,
