@@ -71,19 +71,17 @@ class CwicRecipe:
         A file that was cut is far from what its lambda asks for: its distortion counts as much as its rate,
         whatever it is, or such samples would drown the others.
 
-        An analysis that is trained alone follows the gradients of the codes as they are chosen, for the tune `psnr`,
-        whose curvature is known. The other parts need those of no rounding: the bits of a code that stays tell
-        nothing of where its mean should be.
+        An analysis that is trained alone follows the gradients of the codes as they are chosen. The other parts need
+        those of no rounding: the bits of a code that stays tell nothing of where its mean should be.
         """
         del team
         quality, tune, groups = torch.split(drawn, 1, 1)
-        alone = self.trained(stage) == ("analysis",) and self._codec.rdo > 0
         output = network(
             x,
             drawn[:, :2],
             noise=done < stage.noise_share,
             groups=groups[:, 0, 0, 0],
-            chosen=tune[:, 0, 0, 0] == TUNES.index("psnr") if alone else None,
+            alone=self.trained(stage) == ("analysis",),
         )
         difference = (output.x_hat - x) * 255
         error = difference.square().mean(1, keepdim=True)  # [B, 1, H, W]

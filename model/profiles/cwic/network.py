@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from model.config import CwicConfig
+from model.config import TUNES, CwicConfig
 from model.context import haar
 from model.context.network import Coding, ContextModel, rows_at, straight_through
 from model.context.quantise import rdo_quantise
@@ -51,7 +51,7 @@ class CwicNetwork(nn.Module):
         *,
         noise: bool = False,
         groups: Tensor | None = None,
-        chosen: Tensor | None = None,
+        alone: bool = False,
     ) -> CwicOutput:
         """Code pictures as the codec would, with gradients.
 
@@ -62,8 +62,7 @@ class CwicNetwork(nn.Module):
                 a training from scratch; it overestimates the cost of zeros at low rates.
             groups: of how many channel groups each picture has residuals, [B]; in the later ones they are zero
                 and cost nothing, as in a file that was cut. None: of all.
-            chosen: which pictures have the gradients of `as_encoded` in place of `as_trained`, bool [B]; those are
-                for the analysis alone. None: none of them.
+            alone: gradients for the analysis alone, of `as_encoded` in place of `as_trained`.
         """
         config, transforms = self.config, self.transforms
         fine = at_codes(conditions)
@@ -83,12 +82,10 @@ class CwicNetwork(nn.Module):
                 first,
                 *(first if groups is None else (groups > k).to(first.dtype).view(-1, 1, 1) for k in later),
             ]
-            choice: Callable[..., tuple[Tensor, Tensor]] = partial(
-                as_trained, noise=noise, drawn=config.rdo > 0
-            )
-            if chosen is not None:
-                choice = partial(as_encoded, chosen=chosen.view(-1, 1, 1))
-            choices = [partial(choice, there=own) for own in there]
+            # What an error of a latent is worth is known of the squared error only.
+            drawn = (fine[:, 1, :1, :1] == TUNES.index("psnr")) & (config.rdo > 0)
+            choice = as_encoded if alone else partial(as_trained, noise=noise)
+            choices = [partial(choice, there=own, drawn=drawn) for own in there]
         codes, code_bits = self.code(y * gain, mask, context, weight, choices)
         x_hat = transforms.synthesis(codes / gain, level_plane(fine_levels, config), fine)
         pixels = x.shape[2] * x.shape[3]
@@ -161,22 +158,22 @@ def as_trained(
     weight: Tensor,
     *,
     there: Tensor,
+    drawn: Tensor,
     noise: bool = False,
-    drawn: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """A `Choice` with the gradients of no rounding; `there` [B, 1, 1]: 0 where there are no residuals.
 
-    But where y is `drawn` to its code, the price of its residual moves the predictions only: see `_drawn`.
+    But where y is `drawn` to its code, bool [B, 1, 1], the price of its residual moves the predictions only: see
+    `_drawn`.
     """
     residual = y - mean
     whole = _nearest(residual, log_scale, weight)
     codes = straight_through(whole * there + mean, mean + residual * there)
     if noise:
         return codes, logistic_bits(residual + torch.rand_like(y) - 0.5, 0.0, log_scale) * there
-    if not drawn:
-        return codes, logistic_bits(straight_through(whole, residual), 0.0, log_scale) * there
-    bits = logistic_bits(straight_through(whole, y.detach() - mean), 0.0, log_scale)
-    return codes, _drawn(bits, y, codes, weight) * there
+    priced = torch.where(drawn, y.detach() - mean, residual)
+    bits = logistic_bits(straight_through(whole, priced), 0.0, log_scale)
+    return codes, _drawn(bits, y, codes, torch.where(drawn, weight, 0)) * there
 
 
 def as_chosen(y: Tensor, mean: Tensor, log_scale: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -189,14 +186,14 @@ def as_chosen(y: Tensor, mean: Tensor, log_scale: Tensor, weight: Tensor) -> tup
 
 
 def as_encoded(
-    y: Tensor, mean: Tensor, log_scale: Tensor, weight: Tensor, *, there: Tensor, chosen: Tensor
+    y: Tensor, mean: Tensor, log_scale: Tensor, weight: Tensor, *, there: Tensor, drawn: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """`as_trained`, but with the gradients of `as_chosen` where `chosen` [B, 1, 1]: to train the analysis alone."""
-    trained_codes, trained_bits = as_trained(y, mean, log_scale, weight, there=there)
+    """`as_trained`, but with the gradients of `as_chosen` where y is `drawn`: to train the analysis alone."""
+    trained_codes, trained_bits = as_trained(y, mean, log_scale, weight, there=there, drawn=drawn)
     codes, bits = as_chosen(y, mean, log_scale, weight)
     codes = mean + (codes - mean) * there
-    bits = _drawn(bits, y, codes, weight) * there
-    return torch.where(chosen, codes, trained_codes), torch.where(chosen, bits, trained_bits)
+    bits = _drawn(bits, y, codes, torch.where(drawn, weight, 0)) * there
+    return torch.where(drawn, codes, trained_codes), torch.where(drawn, bits, trained_bits)
 
 
 def _drawn(bits: Tensor, y: Tensor, codes: Tensor, weight: Tensor) -> Tensor:

@@ -77,7 +77,7 @@ def test_gradients_reach_every_parameter(noise: bool) -> None:
 def test_the_gradients_for_the_analysis_alone_change_no_value_and_reach_it() -> None:
     network = shaken(0.01)
     x, conditions = batch()
-    trained, encoded = network(x, conditions), network(x, conditions, chosen=torch.tensor([True]))
+    trained, encoded = network(x, conditions), network(x, conditions, alone=True)
     for ours, theirs in zip(encoded, trained, strict=True):
         torch.testing.assert_close(ours, theirs)
     encoded.code_bpp.sum().backward()
@@ -91,28 +91,25 @@ def test_latents_are_drawn_to_their_codes_where_these_are_coded(there: float) ->
     torch.manual_seed(0)
     y = (3 * torch.randn(2, 5, 7)).requires_grad_()
     mean = torch.randn(2, 5, 7, requires_grad=True)
-    log_scale, weight, present = (
-        torch.zeros(2, 5, 7),
-        torch.full((2, 1, 7), 2.0),
-        torch.full((2, 1, 1), there),
-    )
+    log_scale, present = torch.zeros(2, 5, 7), torch.full((2, 1, 1), there)
+    weight = torch.tensor([2.0, math.inf]).view(2, 1, 1)  # the second picture's codes are the nearest
     first = torch.tensor([True, False]).view(2, 1, 1)
-    free = as_trained(y, mean, log_scale, weight, there=present, drawn=False)
-    trained = as_trained(y, mean, log_scale, weight, there=present)
-    encoded = as_encoded(y, mean, log_scale, weight, there=present, chosen=first)
-    torch.testing.assert_close(trained, free)
-    torch.testing.assert_close(encoded, free)
-    pull = there * 2 * 2.0 * (y - free[0]).detach()
-    (by_price,) = torch.autograd.grad(free[1].sum(), mean)
-    for codes, bits in (trained, encoded):
+    free = as_trained(y, mean, log_scale, weight, there=present, drawn=torch.zeros_like(first))
+    by_price = torch.autograd.grad(free[1].sum(), (y, mean), retain_graph=True)
+    torch.testing.assert_close(by_price[0], -by_price[1])
+    pull = there * 2 * 2.0 * (y[0] - free[0][0]).detach()
+    for choice in (as_trained, as_encoded):
+        codes, bits = choice(y, mean, log_scale, weight, there=present, drawn=first)
+        torch.testing.assert_close((codes, bits), free)
         by_codes = torch.autograd.grad(codes.sum(), (y, mean), retain_graph=True)
-        by_bits = torch.autograd.grad(bits.sum(), (y, mean), allow_unused=True)
-        torch.testing.assert_close(by_bits[0], pull)
+        by_bits = torch.autograd.grad(bits.sum(), (y, mean))
         torch.testing.assert_close(by_codes[0], torch.full_like(y, there))
-        torch.testing.assert_close(by_bits[1][1], by_price[1])
-        own = codes is encoded[0]  # the first picture's means move its codes, and no bits
+        torch.testing.assert_close(by_bits[0], torch.stack([pull, by_price[0][1]]))
+        own = choice is as_encoded  # there the first picture's means move its codes, and no bits
         torch.testing.assert_close(by_codes[1][0], torch.full_like(y[0], 1.0 if own else 1 - there))
-        torch.testing.assert_close(by_bits[1][0], torch.zeros_like(y[0]) if own else by_price[0])
+        torch.testing.assert_close(by_codes[1][1], torch.full_like(y[1], 1 - there))
+        torch.testing.assert_close(by_bits[1][0], torch.zeros_like(y[0]) if own else by_price[1][0])
+        torch.testing.assert_close(by_bits[1][1], by_price[1][1])
 
 
 def test_thawing_a_checkpoint_gives_the_weights_that_were_frozen() -> None:
