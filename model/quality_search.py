@@ -13,10 +13,8 @@ from model.container.format import QUALITY_STEPS
 from model.entropy.tables import Floats
 from model.options import SIZES, Target, TargetName
 
-# Trials by the estimate; after them the interval is halved instead. A quality that has been reached by then nearly
-# will do: in small files it does not rise everywhere, by some tenths of a decibel, and no position need have what is
-# wanted.
-_GUIDED = 5
+_GUIDED = 5  # trials by the estimate; after them the interval is halved instead
+_NEARLY = 2  # trials after which a quality that is passed by a little more than it may be will do; see `Goal.nearly`
 _ENDLESS = 1 << 48  # bytes: larger than every file
 _AXIS = np.arange(QUALITY_STEPS + 1, dtype=np.float64)
 _SAMPLED = QUALITY_STEPS // 8  # positions to both sides of the first guess
@@ -64,7 +62,11 @@ class Goal:
         return cls(low=low, aim=low + 0.4, high=low + 1, at_most=False)
 
     def nearly(self, value: float) -> bool:
-        """Whether a quality is passed by twice what it may be passed by at most."""
+        """Whether a quality is passed by twice what it may be passed by at most.
+
+        A further trial would cost more time than that is worth in bytes; and in small files the quality does not rise
+        everywhere, by some tenths of a decibel, so that no position need have what is wanted.
+        """
         return not self.at_most and self.low <= value <= 2 * self.high - self.low
 
     def will_do(self, value: float) -> bool:
@@ -113,15 +115,14 @@ class Search:
         """The position to try next; None where there is nothing more to be found."""
         if not self._inside:
             return None
+        if len(self._trials) >= _NEARLY and any(map(self.goal.nearly, self._trials.values())):
+            return None
         if len(self._trials) >= _GUIDED:
-            if any(map(self.goal.nearly, self._trials.values())):
-                return None
             return self._inside[len(self._inside) // 2]
         if (beyond := self._beyond_plateau()) is not None:
             return beyond
         inside = slice(self._inside.start, self._inside.stop)
-        distances = np.abs(self.estimates()[inside] - self.goal.aim)
-        return inside.start + int(distances.argmin())
+        return self._inside.start + self._closest(inside)
 
     def _beyond_plateau(self) -> int | None:
         """Twice as far as the last trial went, where it changed nothing: small files grow by whole words."""
@@ -131,10 +132,19 @@ class Search:
         (before, _), (last, _) = trials
         return min(max(last + 2 * (last - before), self._inside.start), self._inside.stop - 1)
 
-    def around(self) -> list[int]:
-        """Two positions with the one to try next between them, or at an end."""
-        guess = int(np.abs(self.estimates() - self.goal.aim).argmin())
+    def sampled(self) -> list[int]:
+        """Where to code a sample: for a size at two positions around the one to try next, for a quality there.
+
+        The curve of sizes has another slope in each picture, that of qualities hardly.
+        """
+        guess = self._closest(slice(None))
+        if not self.goal.at_most:
+            return [guess]
         return sorted({max(guess - _SAMPLED, 0), min(guess + _SAMPLED, QUALITY_STEPS)})
+
+    def _closest(self, part: slice) -> int:
+        """The place, in a part of the axis, that is expected to come closest to the aim."""
+        return int(np.abs(self.estimates()[part] - self.goal.aim).argmin())
 
     def estimates(self) -> Floats:
         """The value at each position."""

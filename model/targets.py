@@ -1,6 +1,6 @@
 """Pictures to files that reach a target: a quality is searched for with few encodings, guided by a sample.
 
-    a sample of the picture, coded at two qualities      -> the shape of the curve
+    a sample of the picture, coded at a quality or two   -> the curve
     the picture, coded at a quality of this curve        -> how far the curve is off
     the picture, coded at the corrected quality          -> as a rule the file
 
@@ -180,7 +180,7 @@ def _sampled_curve(
     effort = min(options.effort, DEFAULT_EFFORT)  # more would move the curve, but hardly change its shape
     own = replace(options, plane=plane, metadata=NO_METADATA, effort=effort)
     tries = Trials(model, Source(sample, is_grey(sample)), own, measured=inner)
-    positions = search.around()
+    positions = search.sampled()
     trials = yield from together([tries.at(position) for position in positions])
     area = array.shape[0] * array.shape[1] / (sample.shape[0] * sample.shape[1])
     for position, trial in zip(positions, trials, strict=True):

@@ -42,7 +42,7 @@ def test_a_search_that_a_sample_guides_well_is_short() -> None:
         target = Target("target_bytes", int(math.exp(true[position])))
         goal = Goal.of(target, pixels=1)
         guide = Search(goal, usual_curve(target.name, pixels=430_000, fixed=0))
-        for sampled in guide.around():
+        for sampled in guide.sampled():
             guide.add(sampled, float(sample[sampled]))
         search = Search(goal, guide.estimates())
         trials = 0
@@ -65,7 +65,25 @@ def test_sizes_that_grow_in_steps_are_passed_in_few_trials(slope: float) -> None
     assert trials <= 5
 
 
-def test_around_a_guess_are_two_positions_of_the_axis() -> None:
+def test_a_size_is_sampled_at_two_positions_around_the_guess_and_a_quality_at_it() -> None:
     curve = np.linspace(0, 1, QUALITY_STEPS + 1)
-    around = [Search(Goal(low=at, aim=at, high=at, at_most=True), curve).around() for at in (-1.0, 0.5, 2.0)]
-    assert around == [[0, 128], [384, 640], [896, 1024]]
+    sampled = {
+        at_most: [
+            Search(Goal(low=at, aim=at, high=at, at_most=at_most), curve).sampled() for at in (-1.0, 0.5, 2.0)
+        ]
+        for at_most in (True, False)
+    }
+    assert sampled == {True: [[0, 128], [384, 640], [896, 1024]], False: [[0], [512], [1024]]}
+
+
+@pytest.mark.parametrize(("second", "trials"), [(32.29, 2), (32.31, 3), (31.99, 3)])
+def test_a_quality_that_is_passed_by_little_is_not_searched_for_again(second: float, trials: int) -> None:
+    search = Search(
+        Goal.of(Target("target_psnr", 32.0), pixels=1), np.linspace(30.0, 34.0, QUALITY_STEPS + 1)
+    )
+    values = iter([31.0, second, 32.1])
+    tried = 0
+    while (at := search.next()) is not None:
+        search.add(at, next(values))
+        tried += 1
+    assert tried == trials
