@@ -1,6 +1,7 @@
 """What makes one codec differ from another: one frozen object, validated and stored in the checkpoint."""
 
 import json
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
@@ -95,6 +96,10 @@ class CodecConfig:
     def highest_level(self) -> int:
         """Of the importance map."""
         return self.lowest_level + self.levels - 1
+
+    def level_within(self, groups: int) -> int:
+        """The highest level that keeps no channel beyond the first groups; the lowest where all do."""
+        return self.lowest_level + max(bisect_right(self.kept, sum(self.groups[:groups])) - 1, 0)
 
     @property
     def level_centre(self) -> int:

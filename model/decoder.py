@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.config import BLOCK, TUNES
+from model.config import BLOCK, TUNES, CodecConfig
 from model.container import lossless
 from model.container.format import Container, Section
 from model.context.conditions import Conditions
@@ -222,7 +222,9 @@ class DecodeTile(Step[TileDecoder]):
                 for each in steps
             ]
             codes = first.model.symbols.decode_codes(payloads, levels, conditions, check=check)
-            parts = (torch.split(part, 1) for part in (levels, conditions.quality, codes))
+            most = [_highest_level(first.model.config, own) for own in payloads]
+            shown = levels.minimum(torch.tensor(most, device=levels.device).view(-1, 1, 1, 1))
+            parts = (torch.split(part, 1) for part in (shown, conditions.quality, codes))
             return [Tile(*own) for own in zip(*parts, strict=True)]
 
 
@@ -242,6 +244,11 @@ class SynthesiseTile(Step[TileDecoder]):
 def _levels(steps: Sequence[Step[TileDecoder]], conditions: Conditions, *, check: Check) -> Tensor:
     payloads = [_there(each.owner.file, Section.MAP, each.index) for each in steps]
     return steps[0].owner.model.symbols.decode_map(payloads, conditions, check=check)
+
+
+def _highest_level(config: CodecConfig, payloads: Sequence[bytes | None]) -> int:
+    """Of a tile that has these of its channel groups: in a file that was cut, no level keeps what is missing."""
+    return config.level_within(sum(payload is not None for payload in payloads))
 
 
 def _check_model(model: LoadedModel, file: Container) -> None:

@@ -11,7 +11,10 @@ _KEPT = 8 * 2**20  # pixels, of one tile of the largest size at least: about 30 
 
 
 class Tile(NamedTuple):
-    """A coded tile: levels int64 [1, 1, rows, columns], quality of that shape, codes int16 [1, channels, h, w]."""
+    """A coded tile: levels int64 [1, 1, rows, columns], quality of that shape, codes int16 [1, channels, h, w].
+
+    Of a file that was cut, the levels are at most those whose channels are all there.
+    """
 
     levels: Tensor
     quality: Tensor

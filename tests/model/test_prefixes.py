@@ -4,12 +4,14 @@ import functools
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.checkpoints import load_codec
 from model.codec import Codec
-from model.container.format import pack, truncate
+from model.config import CwicConfig
+from model.container.format import Section, pack, truncate
 from model.errors import ParameterError
 from model.options import DecodeOptions, EncodeOptions
 from model.types import Pixels, Region
@@ -55,6 +57,28 @@ def test_a_cut_file_is_a_file_like_any_other(
     assert np.array_equal(any_codec.decode(cut, asked), any_codec.decode(file, asked))
     with pytest.raises(ParameterError, match=f"{smallest} are needed at least"):
         truncate(file, smallest - 1)
+
+
+def test_the_levels_of_a_cut_file_keep_no_channel_that_is_not_there(any_codec: Codec) -> None:
+    """So that the synthesis is not told of channels whose codes it does not get."""
+    config = any_codec.config
+    file = file_of(any_codec, (300, 270), 3)
+    whole = any_codec.read(file)
+    grid = whole.header.grid
+    levels, _ = any_codec.decode_codes(file)
+    for count in range(whole.header.required, len(whole.payloads)):
+        cut = any_codec.read(pack(whole.header, whole.payloads[:count]))
+        shown, _ = any_codec.decode_codes(cut)
+        for tile in range(grid.count):
+            payloads = [cut.payload(Section.CODES, tile, group) for group in range(len(config.groups))]
+            most = config.level_within(sum(payload is not None for payload in payloads))
+            rows, columns = grid.box(tile).slices(grid.bounds, config.map_stride)
+            assert torch.equal(shown[0, rows, columns], levels[0, rows, columns].clamp(max=most))
+
+
+@pytest.mark.parametrize(("groups", "level"), [(0, 1), (1, 1), (2, 4), (3, 8), (4, 12), (5, 15), (6, 16)])
+def test_the_first_groups_are_kept_by_the_levels_up_to_one(groups: int, level: int) -> None:
+    assert CwicConfig().level_within(groups) == level
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,7 @@ class CwicNetwork(nn.Module):
     """Analysis, importance-masked quantisation, context models, synthesis."""
 
     kept: Tensor
+    limits: Tensor
 
     def __init__(self, config: CwicConfig) -> None:
         super().__init__()
@@ -43,6 +44,8 @@ class CwicNetwork(nn.Module):
         self.transforms = CwicTransforms(config)
         self.context = ContextModel(config)
         self.register_buffer("kept", torch.tensor(config.kept, dtype=torch.float32), persistent=False)
+        within = [config.level_within(groups) for groups in range(len(config.groups) + 1)]
+        self.register_buffer("limits", torch.tensor(within, dtype=torch.float32), persistent=False)
 
     def forward(
         self,
@@ -87,7 +90,12 @@ class CwicNetwork(nn.Module):
             choice = as_encoded if alone else partial(as_trained, noise=noise)
             choices = [partial(choice, there=own, drawn=drawn) for own in there]
         codes, code_bits = self.code(y * gain, mask, context, weight, choices)
-        x_hat = transforms.synthesis(codes / gain, level_plane(fine_levels, config), fine)
+        shown = (
+            fine_levels
+            if groups is None
+            else fine_levels.minimum(self.limits[groups.long()].view(-1, 1, 1, 1))
+        )
+        x_hat = transforms.synthesis(codes / gain, level_plane(shown, config), fine)
         pixels = x.shape[2] * x.shape[3]
         return CwicOutput(x_hat, code_bits / pixels, level_bits / pixels, levels.detach())
 

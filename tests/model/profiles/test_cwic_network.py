@@ -13,6 +13,7 @@ from model.context.quantise import rdo_quantise
 from model.context.rates import logistic_bits
 from model.errors import CheckpointFormatError
 from model.options import EncodeOptions
+from model.profiles.base import level_plane
 from model.profiles.cwic.network import CwicNetwork, as_encoded, as_trained
 from model.profiles.cwic.transforms import dct_basis, distortion_weight, lambda_at
 from model.profiles.export import dequantise, logistic_tables, quantise
@@ -200,7 +201,8 @@ def test_configs_that_cannot_work_are_refused(changes: dict[str, object]) -> Non
 
 
 def test_groups_that_are_cut_off_cost_nothing_and_leave_the_predicted_means() -> None:
-    network = shaken(0.05)
+    network, planes = shaken(0.05), []
+    network.transforms.synthesis.register_forward_pre_hook(lambda _layer, inputs: planes.append(inputs[1]))
     x, conditions = batch()
     twice = torch.cat([x, x]), torch.cat([conditions, conditions])
     with torch.no_grad():
@@ -211,6 +213,11 @@ def test_groups_that_are_cut_off_cost_nothing_and_leave_the_predicted_means() ->
     assert 0 < cut.code_bpp[1] < 0.9 * whole.code_bpp[1]
     assert not torch.equal(cut.x_hat[1], whole.x_hat[1])
     assert torch.equal(cut.levels, whole.levels)
+    most = level_plane(
+        torch.tensor(float(TINY.level_within(1))), TINY
+    )  # what the synthesis is told, as in a file
+    assert planes[0][1].max() > most
+    assert torch.equal(planes[1], torch.stack([planes[0][0], planes[0][1].clamp(max=most)]))
 
 
 def test_each_tune_has_its_own_gains() -> None:
