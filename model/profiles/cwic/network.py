@@ -65,7 +65,7 @@ class CwicNetwork(nn.Module):
                 a training from scratch; it overestimates the cost of zeros at low rates.
             groups: of how many channel groups each picture has residuals, [B]; in the later ones they are zero
                 and cost nothing, as in a file that was cut. None: of all.
-            alone: gradients for the analysis alone, of `as_encoded` in place of `as_trained`.
+            alone: the gradients are for the analysis alone: see `as_trained`.
         """
         config, transforms = self.config, self.transforms
         fine = at_codes(conditions)
@@ -87,8 +87,7 @@ class CwicNetwork(nn.Module):
             ]
             # What an error of a latent is worth is known of the squared error only.
             drawn = (fine[:, 1, :1, :1] == TUNES.index("psnr")) & (config.rdo > 0)
-            choice = as_encoded if alone else partial(as_trained, noise=noise)
-            choices = [partial(choice, there=own, drawn=drawn) for own in there]
+            choices = [partial(as_trained, there=own, drawn=drawn, noise=noise, alone=alone) for own in there]
         codes, code_bits = self.code(y * gain, mask, context, weight, choices)
         shown = (
             fine_levels
@@ -168,18 +167,21 @@ def as_trained(
     there: Tensor,
     drawn: Tensor,
     noise: bool = False,
+    alone: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """A `Choice` with the gradients of no rounding; `there` [B, 1, 1]: 0 where there are no residuals.
 
     But where y is `drawn` to its code, bool [B, 1, 1], the price of its residual moves the predictions only: see
-    `_drawn`.
+    `_drawn`. And where the analysis is trained `alone`, residuals stay there as they are chosen, and codes follow
+    their means, as in `as_chosen`: right for y, but it tells nothing of where the mean of a code should be.
     """
-    residual = y - mean
+    held = torch.where(drawn, mean.detach(), mean) if alone else mean
+    residual = y - held
     whole = _nearest(residual, log_scale, weight)
     codes = straight_through(whole * there + mean, mean + residual * there)
     if noise:
         return codes, logistic_bits(residual + torch.rand_like(y) - 0.5, 0.0, log_scale) * there
-    priced = torch.where(drawn, y.detach() - mean, residual)
+    priced = torch.where(drawn, y.detach() - held, residual)
     bits = logistic_bits(straight_through(whole, priced), 0.0, log_scale)
     return codes, _drawn(bits, y, codes, torch.where(drawn, weight, 0)) * there
 
@@ -191,17 +193,6 @@ def as_chosen(y: Tensor, mean: Tensor, log_scale: Tensor, weight: Tensor) -> tup
     """
     whole = _nearest((y - mean).detach(), log_scale, weight)
     return whole + mean + (y - y.detach()), logistic_bits(whole, 0.0, log_scale)
-
-
-def as_encoded(
-    y: Tensor, mean: Tensor, log_scale: Tensor, weight: Tensor, *, there: Tensor, drawn: Tensor
-) -> tuple[Tensor, Tensor]:
-    """`as_trained`, but with the gradients of `as_chosen` where y is `drawn`: to train the analysis alone."""
-    trained_codes, trained_bits = as_trained(y, mean, log_scale, weight, there=there, drawn=drawn)
-    codes, bits = as_chosen(y, mean, log_scale, weight)
-    codes = mean + (codes - mean) * there
-    bits = _drawn(bits, y, codes, torch.where(drawn, weight, 0)) * there
-    return torch.where(drawn, codes, trained_codes), torch.where(drawn, bits, trained_bits)
 
 
 def _drawn(bits: Tensor, y: Tensor, codes: Tensor, weight: Tensor) -> Tensor:

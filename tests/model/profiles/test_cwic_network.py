@@ -14,7 +14,7 @@ from model.context.rates import logistic_bits
 from model.errors import CheckpointFormatError
 from model.options import EncodeOptions
 from model.profiles.base import level_plane
-from model.profiles.cwic.network import CwicNetwork, as_encoded, as_trained
+from model.profiles.cwic.network import CwicNetwork, as_trained
 from model.profiles.cwic.transforms import dct_basis, distortion_weight, lambda_at
 from model.profiles.export import dequantise, logistic_tables, quantise
 from tests.conftest import TINY, picture
@@ -99,17 +99,17 @@ def test_latents_are_drawn_to_their_codes_where_these_are_coded(there: float) ->
     by_price = torch.autograd.grad(free[1].sum(), (y, mean), retain_graph=True)
     torch.testing.assert_close(by_price[0], -by_price[1])
     pull = there * 2 * 2.0 * (y[0] - free[0][0]).detach()
-    for choice in (as_trained, as_encoded):
-        codes, bits = choice(y, mean, log_scale, weight, there=present, drawn=first)
+    for alone in (False, True):
+        codes, bits = as_trained(y, mean, log_scale, weight, there=present, drawn=first, alone=alone)
         torch.testing.assert_close((codes, bits), free)
         by_codes = torch.autograd.grad(codes.sum(), (y, mean), retain_graph=True)
         by_bits = torch.autograd.grad(bits.sum(), (y, mean))
         torch.testing.assert_close(by_codes[0], torch.full_like(y, there))
         torch.testing.assert_close(by_bits[0], torch.stack([pull, by_price[0][1]]))
-        own = choice is as_encoded  # there the first picture's means move its codes, and no bits
-        torch.testing.assert_close(by_codes[1][0], torch.full_like(y[0], 1.0 if own else 1 - there))
+        # Where the analysis is alone, the first picture's means move its codes, and no bits.
+        torch.testing.assert_close(by_codes[1][0], torch.full_like(y[0], 1.0 if alone else 1 - there))
         torch.testing.assert_close(by_codes[1][1], torch.full_like(y[1], 1 - there))
-        torch.testing.assert_close(by_bits[1][0], torch.zeros_like(y[0]) if own else by_price[1][0])
+        torch.testing.assert_close(by_bits[1][0], torch.zeros_like(y[0]) if alone else by_price[1][0])
         torch.testing.assert_close(by_bits[1][1], by_price[1][1])
 
 
