@@ -8,7 +8,14 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from model.command_line.files import UsageError
-from model.errors import CheckpointError, DeviceError, InputError, LimitError, ParameterError
+from model.errors import (
+    CheckpointError,
+    DeviceError,
+    InputError,
+    LimitError,
+    ParameterError,
+    TruncatedFileError,
+)
 
 
 class Outcome(NamedTuple):
@@ -37,8 +44,10 @@ def attempt(work: Callable[[], Outcome]) -> Outcome:
         return Outcome(2, f"{exc}")
     except LimitError as exc:
         return Outcome(1, f"{exc}" + ("; --max-pixels raises it" if exc.name == "max_pixels" else ""))
+    except TruncatedFileError as exc:
+        return Outcome(1, f"{exc}".replace("; allow_truncated ", "; --allow-truncated "))
     except InputError as exc:
-        return Outcome(1, f"{exc}".replace("allow_truncated", "--allow-truncated"))
+        return Outcome(1, f"{exc}")
     except CheckpointError as exc:
         return Outcome(3, f"{exc}")
     except BrokenPipeError:
