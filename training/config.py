@@ -124,8 +124,9 @@ class TrainConfig:
         out: folder of the run: its state, its weights, its TensorBoard files.
         export_to: checkpoint to write when the last stage is done, without suffix; None for none.
         codec: `profile` (cwic) and the fields of its config (`model/config.py`) that differ from their defaults.
-        init_from: weights to start from: a run's weights or an exported checkpoint; None starts from a transform
-            coder made of the training pictures. Layers of other names or shapes start anew.
+        init_from: weights to start from: a run's weights or an exported checkpoint, or several, whose average it is
+            then: of runs that had one start and saw other crops it is better than each. Layers of other names or
+            shapes start anew. None: a transform coder made of the training pictures.
         stages: see `Stage`; one after the other.
         patch: side of the crops, in pixels; a multiple of 16, and for `cwic` 192 or more for a codec to be used.
         scales: of the pictures' sides, at most 2: each picture is trained on at all of them that leave room for a
@@ -148,7 +149,7 @@ class TrainConfig:
     out: str
     export_to: str | None = None
     codec: CodecConfig = field(default_factory=CwicConfig)
-    init_from: str | None = None
+    init_from: Several[str] = ()
     stages: tuple[Stage, ...]
     patch: Annotated[int, Field(ge=16, multiple_of=16)] = 192
     scales: Annotated[Several[Scale], Field(min_length=1)] = (1.0,)

@@ -39,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="end a stage that has no length, and train the stages after it to the end of the run",
     )
-    parser.add_argument("--init-from", help="replaces the file's init_from")
+    parser.add_argument(
+        "--init-from", nargs="+", metavar="FILE", help="replaces the file's init_from; several are averaged"
+    )
     parser.add_argument("--out", help="replaces the file's out")
     parser.add_argument("--export-to", help="replaces the file's export_to")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")

@@ -340,14 +340,18 @@ def _bar(name: str, *, shown: bool) -> "tqdm[Any]":
 
 def initial_network(config: TrainConfig, recipe: Recipe, pool: PicturePool) -> AnyNetwork:
     """The network that a run starts from."""
-    if config.init_from is None:
+    if not config.init_from:
         return recipe.network(pool)
     network = network_of(config.codec)
-    tensors = read_weights(Path(config.init_from))
     own = network.state_dict()
-    fitting = {n: t for n, t in tensors.items() if n in own and own[n].shape == t.shape}
+    starts = [read_weights(Path(start)) for start in config.init_from]
+    fitting = {
+        name: torch.stack([start[name] for start in starts]).mean(0)
+        for name, tensor in own.items()
+        if all(name in start and start[name].shape == tensor.shape for start in starts)
+    }
     if not fitting:
-        raise CheckpointFormatError(f"{config.init_from} has no layer of the run's codec")
+        raise CheckpointFormatError(f"{', '.join(config.init_from)}: no layer of the run's codec")
     fresh = sorted(set(own) - set(fitting))
     if fresh:
         sys.stderr.write(f"start anew: {', '.join(fresh)}\n")

@@ -18,7 +18,7 @@ from training.config import read_config
 from training.data.pool import load_pool
 from training.recipes.cwic import random_quality
 from training.recipes.klt import block_samples, principal_components
-from training.run.state import STATE, WEIGHTS, read_tensors
+from training.run.state import STATE, WEIGHTS, Progress, read_tensors, write_tensors
 from training.run.trainer import DivergedError, Trainer, initial_network, recipe_of
 from training.run.validation import Validation, load_validation
 from training.team import Team
@@ -150,6 +150,24 @@ def test_a_run_starts_from_the_layers_that_fit(folder: Path, capsys: pytest.Capt
     assert torch.equal(network.state_dict()[name], read_tensors(weights)[0][name])
 
 
+def test_a_run_starts_from_the_average_of_several(folder: Path) -> None:
+    config = write_config(folder, stage={"steps": 1})
+    starts: list[str] = []
+    for name in "ab":
+        out = folder / name
+        run(train, "--config", str(config), "--out", str(out), "--steps", "0", "--device", "cpu")
+        tensors, _ = read_tensors(out / WEIGHTS)
+        tensors["transforms.log_gain"] += len(starts)
+        write_tensors(out / WEIGHTS, tensors, Progress())
+        starts.append(str(out / WEIGHTS))
+    own = ("--out", str(folder / "c"), "--steps", "0", "--device", "cpu")
+    assert run(train, "--config", str(config), "--init-from", *starts, *own) == 0
+    first, average = (read_tensors(folder / name / WEIGHTS)[0] for name in "ac")
+    assert set(average) == set(first)
+    for name, tensor in first.items():
+        assert torch.equal(average[name], tensor + 0.5 * (name == "transforms.log_gain")), name
+
+
 def test_a_run_starts_from_a_checkpoint_with_other_groups(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -167,7 +185,7 @@ def test_a_run_starts_from_a_checkpoint_with_other_groups(
 def test_weights_of_which_nothing_fits_are_refused(folder: Path) -> None:
     run(train, "--config", str(write_config(folder, stage={"steps": 1})), "--device", "cpu")
     path = write_config(folder, init_from=str(folder / "run" / STATE), out=str(folder / "b"))
-    with pytest.raises(CheckpointFormatError, match="has no layer of the run's codec"):
+    with pytest.raises(CheckpointFormatError, match="no layer of the run's codec"):
         run(train, "--config", str(path), "--device", "cpu")
 
 
