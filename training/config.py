@@ -126,7 +126,7 @@ class TrainConfig:
         codec: `profile` (cwic) and the fields of its config (`model/config.py`) that differ from their defaults.
         init_from: weights to start from: a run's weights or an exported checkpoint, or several, whose average it is
             then: of runs that had one start and saw other crops it is better than each. Layers of other names or
-            shapes start anew. None: a transform coder made of the training pictures.
+            shapes start anew. Without any: a transform coder made of the training pictures.
         stages: see `Stage`; one after the other.
         patch: side of the crops, in pixels; a multiple of 16, and for `cwic` 192 or more for a codec to be used.
         scales: of the pictures' sides, at most 2: each picture is trained on at all of them that leave room for a
