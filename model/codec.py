@@ -94,8 +94,7 @@ class Codec(PictureCodec):
     def decode_codes(self, file: bytes | Container) -> tuple[Tensor, Tensor]:
         """A file's levels, int64 [1, rows, columns], and codes in 1 / 32, int16 [channels, h, w].
 
-        Of a file that was cut, the levels are at most those whose channels are all there. All are equal on every
-        machine.
+        They are equal on every machine.
         """
         container = file if isinstance(file, Container) else self.read(file)
         tile = run(TileDecoder(self._model, container).whole())

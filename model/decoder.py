@@ -120,7 +120,7 @@ class TileDecoder:
         if touched == [0] and self.grid.box(0) == window:
             return self._tiles[0]
         parts = []
-        for field, stride in enumerate((self.model.config.map_stride,) * 2 + (BLOCK,)):
+        for field, stride in enumerate((self.model.config.map_stride,) * 3 + (BLOCK,)):
             first = self._tiles[touched[0]][field]
             shape = (1, first.shape[1], window.height // stride, window.width // stride)
             whole = torch.empty(shape, dtype=first.dtype, device=first.device)
@@ -140,7 +140,7 @@ class TileDecoder:
             whole = self.assembled(window)
             x_hat = self.model.transforms.synthesise(
                 whole.codes.float() / FRACTIONS,
-                whole.levels,
+                whole.shown,
                 Conditions.of(whole.quality, self._tune).planes(varied=self.file.header.plane),
             )
             rows, columns = self.grid.box(index).slices(window, 1)
@@ -224,7 +224,7 @@ class DecodeTile(Step[TileDecoder]):
             codes = first.model.symbols.decode_codes(payloads, levels, conditions, check=check)
             most = [_highest_level(first.model.config, own) for own in payloads]
             shown = levels.minimum(torch.tensor(most, device=levels.device).view(-1, 1, 1, 1))
-            parts = (torch.split(part, 1) for part in (shown, conditions.quality, codes))
+            parts = (torch.split(part, 1) for part in (levels, shown, conditions.quality, codes))
             return [Tile(*own) for own in zip(*parts, strict=True)]
 
 

@@ -286,7 +286,8 @@ class EncodeTile(Step[TileEncoder]):
                 sink=first.sink,
                 check=check,
             )
-            parts = (torch.split(part, 1) for part in (torch.cat(levels), conditions.quality, codes))
+            own = torch.cat(levels)
+            parts = (torch.split(part, 1) for part in (own, own, conditions.quality, codes))
             for each, *tile in zip(steps, *parts, strict=True):
                 cache = each.owner.cache
                 if cache is not None and each.owner.is_kept(each.index):

@@ -11,12 +11,17 @@ _KEPT = 8 * 2**20  # pixels, of one tile of the largest size at least: about 30 
 
 
 class Tile(NamedTuple):
-    """A coded tile: levels int64 [1, 1, rows, columns], quality of that shape, codes int16 [1, channels, h, w].
+    """A coded tile.
 
-    Of a file that was cut, the levels are at most those whose channels are all there.
+    Attributes:
+        levels: int64 [1, 1, rows, columns].
+        shown: what the synthesis sees of them: of a file that was cut, at most those whose channels are all there.
+        quality: of that shape, too.
+        codes: int16 [1, channels, h, w].
     """
 
     levels: Tensor
+    shown: Tensor
     quality: Tensor
     codes: Tensor
 
