@@ -274,11 +274,7 @@ def test_a_target_costs_few_encodings(codec: Codec, name: str) -> None:
     array = drawn_or_taken(name)
     pixels = array.shape[0] * array.shape[1]
     sizes, psnrs = [], []
-    for quality in (
-        35,
-        60,
-        80,
-    ):  # files of 280 bytes and more: smaller ones grow in steps that few positions hit
+    for quality in (35, 60, 80):  # files of 280 bytes and more: smaller ones grow in long steps
         file = codec.encode(array, EncodeOptions(quality=quality, lossless=False))
         counted = Counted(
             codec.encoding(array, EncodeOptions(target_bytes=len(file), lossless=False)), pixels=pixels
