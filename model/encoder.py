@@ -278,16 +278,16 @@ class EncodeTile(Step[TileEncoder]):
             values, levels = zip(*(each.coded(check) for each in steps), strict=True)
             conditions = Conditions.cat([each.owner.conditions(each.box) for each in steps])
             strictness = torch.tensor([each.owner.strictness for each in steps], device=first.model.device)
+            maps = torch.cat(levels)
             payloads, codes = first.model.symbols.encode(
-                torch.cat(levels),
+                maps,
                 torch.cat(values),
                 conditions,
                 strictness=strictness,
                 sink=first.sink,
                 check=check,
             )
-            own = torch.cat(levels)
-            parts = (torch.split(part, 1) for part in (own, own, conditions.quality, codes))
+            parts = (torch.split(part, 1) for part in (maps, maps, conditions.quality, codes))
             for each, *tile in zip(steps, *parts, strict=True):
                 cache = each.owner.cache
                 if cache is not None and each.owner.is_kept(each.index):

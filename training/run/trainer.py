@@ -351,7 +351,7 @@ def initial_network(config: TrainConfig, recipe: Recipe, pool: PicturePool) -> A
         if all(name in start and start[name].shape == tensor.shape for start in starts)
     }
     if not fitting:
-        raise CheckpointFormatError(f"{', '.join(config.init_from)}: no layer of the run's codec")
+        raise CheckpointFormatError(f"{', '.join(config.init_from)} has no layer of the run's codec")
     fresh = sorted(set(own) - set(fitting))
     if fresh:
         sys.stderr.write(f"start anew: {', '.join(fresh)}\n")

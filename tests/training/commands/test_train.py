@@ -185,7 +185,7 @@ def test_a_run_starts_from_a_checkpoint_with_other_groups(
 def test_weights_of_which_nothing_fits_are_refused(folder: Path) -> None:
     run(train, "--config", str(write_config(folder, stage={"steps": 1})), "--device", "cpu")
     path = write_config(folder, init_from=str(folder / "run" / STATE), out=str(folder / "b"))
-    with pytest.raises(CheckpointFormatError, match="no layer of the run's codec"):
+    with pytest.raises(CheckpointFormatError, match="has no layer of the run's codec"):
         run(train, "--config", str(path), "--device", "cpu")
 
 
