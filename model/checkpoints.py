@@ -35,7 +35,7 @@ from model.errors import (
 )
 from model.options import EncodeOptions
 from model.profiles.layers import ResidualBlock
-from model.types import Limits, ModelInfo, Pixels
+from model.types import PRECISIONS, Limits, ModelInfo, Pixels
 
 DEFAULT_MODEL_DIR = Path(__file__).parent / "weights"
 DEFAULT_MODEL = "cwic"
@@ -152,8 +152,8 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
     """The pixel path's precision; `auto` is bfloat16 on a GPU, and on a CPU that is measured to be faster with it."""
     if dtype == "auto":
         return torch.bfloat16 if device.type == "cuda" or _bfloat16_pays() else torch.float32
-    if dtype not in ("float32", "bfloat16"):
-        raise ParameterError(f"dtype is auto, float32 or bfloat16, got {dtype!r}")
+    if dtype not in PRECISIONS:
+        raise ParameterError(f"dtype is one of {', '.join(PRECISIONS)}, got {dtype!r}")
     return torch.float32 if dtype == "float32" else torch.bfloat16
 
 

@@ -29,14 +29,20 @@ from model.container import format as file_format
 from model.options import MAP_SIZES, MAP_STYLES, DecodeOptions, MapOptions
 from model.protocol import PictureCodec
 from model.steps import run
-from model.types import FileInfo, Limits, Pixels, Region
+from model.types import PRECISIONS, FileInfo, Limits, Pixels, Region
 
 # Parts of torch, numpy, Pillow and batches are imported where they are used: `cwic --help` and `inspect` are instant.
 
 _CWIC = ".cwic"
 _SUFFIXES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 _MAX_PIXELS = 100_000_000  # a person at their own machine, not a stranger at a service's: 2.5 times its limit
-_CODEC_DEFAULTS = {"model": None, "model_dir": None, "device": "auto", "max_pixels": _MAX_PIXELS}
+_CODEC_DEFAULTS = {
+    "model": None,
+    "model_dir": None,
+    "device": "auto",
+    "dtype": "auto",
+    "max_pixels": _MAX_PIXELS,
+}
 
 
 def main(argv: Sequence[str] | None = None, *, checkpoints: Checkpoints | None = None) -> int:
@@ -210,6 +216,12 @@ def _add_codec(parser: argparse.ArgumentParser) -> None:
         "--model-dir", metavar="DIR", type=Path, help="folder of checkpoints (default: built in)"
     )
     parser.add_argument("--device", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    parser.add_argument(
+        "--dtype",
+        choices=PRECISIONS,
+        help="precision of the convolutions; auto measures which is faster here, so that two runs may make different "
+        "files (default: %(default)s)",
+    )
     parser.add_argument("--max-pixels", metavar="N", type=int, help="refuse larger (default: %(default)s)")
 
 
@@ -327,7 +339,7 @@ def _importance_map(args: argparse.Namespace, checkpoints: Checkpoints | None) -
 def _inspect(args: argparse.Namespace, checkpoints: Checkpoints | None) -> Outcome:
     from model.command_line.inspection import inspect_files
 
-    for name in ("model", "model_dir", "device", "max_pixels"):
+    for name in _CODEC_DEFAULTS:
         if not args.importance and getattr(args, name) != _CODEC_DEFAULTS[name]:
             raise UsageError(f"--{name.replace('_', '-')} is for --importance; the rest needs no checkpoint")
     if not args.importance:
@@ -383,7 +395,9 @@ def _load(
     checkpoints = source_of(checkpoints)
     model_dir = args.model_dir or checkpoints.DEFAULT_MODEL_DIR
     name = args.model or chosen(checkpoints, model_dir, file)
-    return checkpoints.load_codec(name, model_dir=model_dir, device=args.device, limits=_limits(args))
+    return checkpoints.load_codec(
+        name, model_dir=model_dir, device=args.device, dtype=args.dtype, limits=_limits(args)
+    )
 
 
 if __name__ == "__main__":

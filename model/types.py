@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from model.errors import LimitError, ParameterError
 
 Pixels = NDArray[np.uint8]
+PRECISIONS = ("auto", "float32", "bfloat16")  # of the transforms; see `model.checkpoints.resolve_dtype`
 MAX_METADATA = 65_527  # bytes; what a JPEG file can hold of EXIF in its one segment
 Check = Callable[[], None]  # called between the steps of long work; what it raises ends the work
 

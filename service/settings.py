@@ -82,6 +82,11 @@ class Settings(BaseSettings):
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
         description="Where the model runs: `cpu`, `cuda`, `cuda:1`, or `auto` (a GPU where there is one).",
     )
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto",
+        description="Precision of its convolutions: `float32`, `bfloat16`, or `auto` (bfloat16 on a GPU, and on a "
+        "CPU that is measured to be faster with it). Replicas that are to make the same files need the same one.",
+    )
     model_dir: Folder = Field(
         default=None,
         description="Folder of checkpoints. Empty: the ones that come with cwic.",

@@ -23,7 +23,9 @@ class Checkpoints(Protocol):
     def model_id(self, name: str, *, model_dir: Path) -> str:
         """The id that files of a checkpoint carry, by its card; raises CheckpointError."""
 
-    def load_codec(self, name: str, *, model_dir: Path, device: str, limits: Limits | None) -> PictureCodec:
+    def load_codec(
+        self, name: str, *, model_dir: Path, device: str, dtype: str, limits: Limits | None
+    ) -> PictureCodec:
         """The codec of a name; raises CheckpointError."""
 
 
@@ -43,11 +45,13 @@ class LoadedOnce(Checkpoints):
         """See `Checkpoints`."""
         return self._checkpoints.model_id(name, model_dir=model_dir)
 
-    def load_codec(self, name: str, *, model_dir: Path, device: str, limits: Limits | None) -> PictureCodec:
-        """See `Checkpoints`; folder, device and limits are the same each time."""
+    def load_codec(
+        self, name: str, *, model_dir: Path, device: str, dtype: str, limits: Limits | None
+    ) -> PictureCodec:
+        """See `Checkpoints`; folder, device, dtype and limits are the same each time."""
         if name not in self._loaded:
             self._loaded[name] = self._checkpoints.load_codec(
-                name, model_dir=model_dir, device=device, limits=limits
+                name, model_dir=model_dir, device=device, dtype=dtype, limits=limits
             )
         return self._loaded[name]
 

@@ -78,7 +78,13 @@ def load_codecs(settings: Settings) -> tuple[PictureCodec, ...]:
             f"CWIC_MODELS names {', '.join(missing)}; in {model_dir} there are {', '.join(there)}"
         )
     return tuple(
-        load_codec(name, model_dir=model_dir, device=settings.device, limits=limits_of(settings))
+        load_codec(
+            name,
+            model_dir=model_dir,
+            device=settings.device,
+            dtype=settings.dtype,
+            limits=limits_of(settings),
+        )
         for name in names
     )
 

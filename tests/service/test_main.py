@@ -174,6 +174,7 @@ def test_a_worker_that_dies_fails_its_request_and_ends_the_process(tmp_path: Pat
     [
         (["--port", "x"], {}, "--port (CWIC_PORT): "),
         ([], {"CWIC_DEVICE": "tpu"}, "--device (CWIC_DEVICE): "),
+        (["--dtype", "float16"], {}, "--dtype (CWIC_DTYPE): "),
         ([], {"CWIC_PROT": "80"}, "CWIC_PROT is no setting of cwic; did you mean CWIC_PORT?"),
     ],
 )

@@ -111,7 +111,7 @@ class FakeCheckpoints:
 
     DEFAULT_MODEL_DIR: Path = Path("built-in")
     error: Exception | None = None
-    loaded: list[tuple[str, Path, str]] = field(default_factory=list)
+    loaded: list[tuple[str, Path, str, str]] = field(default_factory=list)
 
     def available(self, model_dir: Path) -> tuple[str, ...]:
         return () if model_dir.name == "empty" else ("default", "other")
@@ -120,9 +120,11 @@ class FakeCheckpoints:
         assert name in self.available(model_dir)
         return "11111111" if name == "default" else "22222222"
 
-    def load_codec(self, name: str, *, model_dir: Path, device: str, limits: Limits | None) -> PictureCodec:
+    def load_codec(
+        self, name: str, *, model_dir: Path, device: str, dtype: str, limits: Limits | None
+    ) -> PictureCodec:
         assert limits is not None
-        self.loaded.append((name, model_dir, device))
+        self.loaded.append((name, model_dir, device, dtype))
         if self.error is not None:
             raise self.error
         return FakeCodec(self.model_id(name, model_dir=model_dir))

@@ -303,6 +303,9 @@ def test_where_the_checkpoint_comes_from_can_be_said(
 ) -> None:
     arguments = ["compress", str(source), str(tmp_path / "a.cwic")]
     assert cli.main(arguments, checkpoints=fake) == 0
-    options = ["--model", "other", "--model-dir", str(tmp_path), "--device", "cpu"]
+    options = ["--model", "other", "--model-dir", str(tmp_path), "--device", "cpu", "--dtype", "float32"]
     assert cli.main([*arguments, *options], checkpoints=fake) == 0
-    assert fake.loaded == [("default", Path("built-in"), "auto"), ("other", tmp_path, "cpu")]
+    assert fake.loaded == [
+        ("default", Path("built-in"), "auto", "auto"),
+        ("other", tmp_path, "cpu", "float32"),
+    ]

@@ -49,7 +49,7 @@ def test_inspect_tells_the_mean_importance_where_it_is_asked_for(
         assert cli.main(arguments, checkpoints=fake) == 0
         assert f"mean_importance {'-' if mean is None else mean}\n" in capsys.readouterr().out
     assert [name for name, *_ in fake.loaded] == ["other"] * 4
-    assert {folder for _, folder, _ in fake.loaded} == {tmp_path}
+    assert {folder for _, folder, *_ in fake.loaded} == {tmp_path}
 
 
 def test_inspect_tells_of_several_files_and_of_those_that_fail(

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import httpx
 import numpy as np
@@ -123,6 +124,14 @@ def test_the_models_that_are_named_are_served_the_first_one_as_the_default(
 
     assert served("c,a") == ["c", "a"]
     assert served("") == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_models_run_in_the_precision_that_the_settings_name(
+    tiny_dir: Path, dtype: Literal["float32", "bfloat16"]
+) -> None:
+    (codec,) = load_codecs(Settings(model_dir=tiny_dir, device="cpu", dtype=dtype))
+    assert codec.info.dtype == dtype
 
 
 def test_a_named_model_that_is_not_in_the_folder_is_an_error_that_tells_what_is(tiny_dir: Path) -> None:
