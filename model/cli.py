@@ -283,8 +283,8 @@ def _mask(args: argparse.Namespace) -> Pixels:
 
 def _rate(info: FileInfo) -> list[str]:
     """What a file was made at."""
-    if info.profile == "lossless":
-        return ["lossless"]
+    if info.lossless:
+        return [info.lossless]
     return ["one rate"] if info.quality is None else [f"quality {info.quality:g}", f"tune {info.tune}"]
 
 

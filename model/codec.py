@@ -9,7 +9,8 @@ from torch import Tensor
 from model.config import CodecConfig
 from model.container.format import Container, unpack
 from model.decoder import TileDecoder, decode_picture
-from model.encoder import TileEncoder, encode_picture
+from model.encoder import TileEncoder
+from model.encoding import encode_picture
 from model.entropy.range_coder import Sink
 from model.entropy.tables import SymbolTables
 from model.errors import ParameterError, TruncatedFileError

@@ -12,13 +12,14 @@ from torch.nn import functional
 
 from model.config import BLOCK, TUNES
 from model.container import lossless
-from model.container.format import LOSSLESS_TILE, Header, extensions_of, pack
+from model.container.format import Header, extensions_of, pack
 from model.context.conditions import Conditions
 from model.context.offsets import pack_offsets
 from model.entropy.range_coder import Encoder, Sink
 from model.entropy.tables import Ints
 from model.hidden import without_hidden
 from model.loaded import LoadedModel
+from model.lossless_files import is_grey
 from model.options import PLANE_CELL, PLANE_STEPS, REFINEMENTS, EncodeOptions
 from model.profiles.cwic.refinement import REFINED_RDO, Latents, View
 from model.rate_control import positions, resolve_setting
@@ -46,20 +47,6 @@ class Source(NamedTuple):
     array: Pixels
     grey: bool
     alpha: tuple[bytes, ...] = ()
-
-
-def encode_picture(model: LoadedModel, array: Pixels, options: EncodeOptions) -> Work[bytes]:
-    """A file of a picture, uint8 [H, W, 3] or [H, W, 4], as the options ask; lossless where that is smaller."""
-    if options.lossless:
-        file = yield from lossless_file(array, options, limit=None)
-        assert file is not None
-        return file
-    source = yield from source_of(array, tile=options.tile)
-    coded = yield from coded_file(model, source, options)
-    if options.lossless is False:
-        return coded
-    smaller = yield from lossless_file(array, options, limit=len(coded))
-    return smaller or coded
 
 
 def source_of(array: Pixels, *, tile: int) -> Work[Source]:
@@ -342,32 +329,3 @@ def coded_file(
     last = max(index for index in order if len(coded[index]) > groups)
     whole = payloads[: len(payloads) - (header.grid.count - 1 - last)]
     return pack(header, whole, extensions_of(options.metadata))
-
-
-def lossless_file(array: Pixels, options: EncodeOptions, *, limit: int | None) -> Work[bytes | None]:
-    """The file of a picture as it is, with what alpha hides; None, and early, where it has `limit` bytes or more."""
-    height, width, channels = array.shape
-    header = Header(
-        width=width,
-        height=height,
-        profile="lossless",
-        tile=LOSSLESS_TILE,
-        alpha=channels == 4,
-        grey=is_grey(array),
-    )
-    payloads, left = [], limit
-    for index in range(header.grid.count):
-        yield ()
-        part = array[header.grid.box(index).slices(header.grid.bounds, 1)]
-        payload = lossless.pack(part) if left is None else lossless.pack_below(part, limit=left)
-        if payload is None:
-            return None
-        payloads.append(payload)
-        left = None if left is None else left - len(payload)
-    file = pack(header, payloads, extensions_of(options.metadata))
-    return file if limit is None or len(file) < limit else None
-
-
-def is_grey(array: Pixels) -> bool:
-    """Whether the three colour channels of a picture, [H, W, 3 or 4], are equal."""
-    return bool((array[..., 0] == array[..., 1]).all() and (array[..., 0] == array[..., 2]).all())

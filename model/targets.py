@@ -22,11 +22,13 @@ from torch import Tensor
 
 from model.container.format import QUALITY_STEPS, UNLIMITED, extensions_of, quality_at, unpack
 from model.decoder import decode_picture
-from model.encoder import Source, coded_file, is_grey, lossless_file, source_of
+from model.encoder import Source, coded_file, source_of
+from model.encoding import nearly_lossless_file
 from model.entropy.tables import Floats
 from model.errors import TargetError
 from model.images.distortion import check_ssimulacra2, psnr, ssimulacra2
 from model.loaded import LoadedModel
+from model.lossless_files import is_grey, lossless_file
 from model.options import (
     DEFAULT_EFFORT,
     DEFAULT_QUALITY,
@@ -106,7 +108,8 @@ class Trials:
 def encode_to_target(model: LoadedModel, array: Pixels, options: EncodeOptions) -> Work[bytes]:
     """A file of a picture, uint8 [H, W, 3] or [H, W, 4], that reaches the target of the options.
 
-    One without loss, where the options permit it and it is within the size, or smaller than what reaches a quality.
+    One without loss, where the options permit it and it is within the size, or smaller than what reaches a quality;
+    or one nearly without loss, see `nearly_lossless_file`.
 
     Raises:
         TargetError: no quality reaches the target, and no file without loss may be taken.
@@ -134,12 +137,12 @@ def encode_to_target(model: LoadedModel, array: Pixels, options: EncodeOptions) 
         if smaller is not None:
             return smaller
     if best is None:
-        for position in {0, QUALITY_STEPS} - trials.keys():
-            trials[position] = yield from tries.at(position)
-        best = _best(trials, goal)
-    if best is None:
-        raise _out_of_reach(target, (trials[0], trials[QUALITY_STEPS]), pixels=pixels)
-    return best.file
+        best = yield from _at_an_end(tries, trials, goal, target)
+    if options.lossless is False:
+        return best.file
+    limit = most_bytes(target, pixels=pixels) + 1 if goal.at_most else len(best.file)
+    near = yield from nearly_lossless_file(model, source, options, coded=best.file, limit=limit)
+    return near or best.file
 
 
 def _search(model: LoadedModel, tries: Trials, options: EncodeOptions, goal: Goal) -> Work[dict[int, Trial]]:
@@ -158,6 +161,17 @@ def _search(model: LoadedModel, tries: Trials, options: EncodeOptions, goal: Goa
         trials[position] = yield from tries.at(position)
         search.add(position, trials[position].value)
     return trials
+
+
+def _at_an_end(tries: Trials, trials: dict[int, Trial], goal: Goal, target: Target) -> Work[Trial]:
+    """The lowest or the highest quality, if it reaches the target; raises TargetError."""
+    for position in {0, QUALITY_STEPS} - trials.keys():
+        trials[position] = yield from tries.at(position)
+    best = _best(trials, goal)
+    if best is None:
+        height, width = tries.source.array.shape[:2]
+        raise _out_of_reach(target, (trials[0], trials[QUALITY_STEPS]), pixels=height * width)
+    return best
 
 
 def _best(trials: Mapping[int, Trial], goal: Goal) -> Trial | None:

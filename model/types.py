@@ -135,6 +135,8 @@ class FileInfo:
         profile: codec profile, `cwic` or `cvpr2018`, or `lossless` (samples kept as they are).
         model_id: first 8 hexadecimal digits of the checkpoint's SHA-256; empty for `lossless`.
         quality: 1 to 100; None for `lossless` and for profiles of one rate.
+        tolerance: of `lossless`, how far samples may be from the picture's, of 255: 0 where nothing is lost, more
+            where colours that are close to each other were made equal. None for other profiles.
         tune: what the picture was coded for, `psnr` or `visual`; None for profiles that have none, and `lossless`.
         grey: whether the three colour channels are equal.
         lowest_level: of the importance map: 1, or 0 where places may be empty; None for `lossless`.
@@ -153,6 +155,7 @@ class FileInfo:
     profile: str
     model_id: str
     quality: float | None
+    tolerance: int | None
     tune: str | None
     grey: bool
     lowest_level: int | None
@@ -167,6 +170,11 @@ class FileInfo:
     def bpp(self) -> float:
         """Bits per pixel of the whole file."""
         return 8 * self.size / (self.width * self.height)
+
+    @property
+    def lossless(self) -> str:
+        """`lossless` where nothing is lost, `near-lossless` where little is, else empty."""
+        return "" if self.tolerance is None else "near-lossless" if self.tolerance else "lossless"
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,8 @@ class File:
         media_type: `image/x-cwic`, `image/png`, `image/jpeg` or `image/webp`.
         model_id: of the model that did it.
         bpp: bits per pixel of the .cwic file; None for importance maps.
-        quality: that a file was compressed at, 1 to 100; None where it is lossless or the model has one rate.
+        quality: that a file was compressed at, 1 to 100; None where it is lossless, or nearly, or the model has one
+            rate.
         notes: what reading the picture changed, such as `orientation-applied`.
     """
 
@@ -100,7 +101,7 @@ class File:
             media_type=media_type,
             model_id=headers.get("X-CWIC-Model"),
             bpp=float(headers["X-CWIC-Bpp"]) if "X-CWIC-Bpp" in headers else None,
-            quality=None if quality in (None, "lossless") else float(quality),
+            quality=None if quality in (None, "lossless", "near-lossless") else float(quality),
             notes=tuple(headers["X-CWIC-Notes"].split(", ")) if "X-CWIC-Notes" in headers else (),
         )
 
@@ -136,6 +137,7 @@ class FileFacts(Facts):
     size: int
     bpp: float
     mean_importance: float | None = None
+    tolerance: int | None = None
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Self:

@@ -10,11 +10,12 @@ Format, version 2. Integers are little-endian; a varint is unsigned LEB128 in it
                                   size, less 8 (tiles of 256 to 2048 pixels, to 8192 where the file is lossless);
                                   bit 5: alpha; bit 6: grey, the three colour channels are equal; bit 7, of cwic
                                   only: a quality plane is coded
-        quality         u16       bits 0-10: position on the quality axis, 0..1024, zero when lossless or where the
-                                  profile has one rate for each checkpoint; bit 11, of cvpr2018 only: the
-                                  importance map has a level 0, which keeps no channels (otherwise its lowest is 1);
-                                  bits 12-13, of cwic only: tune, 0 psnr, 1 visual; bit 14: extensions follow;
-                                  bit 15: the number of payloads is the usual one
+        quality         u16       bits 0-10: position on the quality axis, 0..1024, zero where the profile has one
+                                  rate for each checkpoint; when lossless, how far samples may be from those of the
+                                  picture that was coded, 0..255; bit 11, of cvpr2018 only: the importance map has a
+                                  level 0, which keeps no channels (otherwise its lowest is 1); bits 12-13, of cwic
+                                  only: tune, 0 psnr, 1 visual; bit 14: extensions follow; bit 15: the number of
+                                  payloads is the usual one
         size            varint    width and height in pixels, 1 and above: m^2 + m + x - y, where x is the width less
                                   1, y the height less 1, and m the larger of x and y
         model id        4 bytes   first bytes of the SHA-256 of the checkpoint's weights; absent when lossless
@@ -191,6 +192,7 @@ class Container:
             profile=header.profile,
             model_id=header.model_id.hex(),
             quality=None if header.fixed_rate else round(quality_at(header.quality), 1),
+            tolerance=header.tolerance if header.lossless else None,
             tune=header.tune if header.profile == "cwic" else None,
             grey=header.grey,
             lowest_level=None if header.lossless else header.lowest_level,

@@ -37,6 +37,7 @@ _ALPHA, _GREY, _PLANE = 1 << 5, 1 << 6, 1 << 7
 _QUALITY_MASK = 0x7FF
 _LEVEL_ZERO, _TUNE_SHIFT, _EXTENDED, _USUAL = 1 << 11, 12, 1 << 14, 1 << 15
 _USUAL_GROUPS = 6
+_MOST_TOLERANCE = 255
 _MODEL_ID_SIZE = 4
 _SIZE_BITS = 64
 
@@ -74,6 +75,8 @@ class Header:
         tile: side of the tiles in pixels, a power of two.
         model_id: first 4 bytes of the SHA-256 of the checkpoint's weights; empty when lossless.
         quality: position on the quality axis, 0 to QUALITY_STEPS; 0 when lossless or where the profile has one rate.
+        tolerance: how far the samples kept may be from the picture's, of 255; 0 where they are the picture's, and
+            outside profile `lossless`.
         tune: what the picture was coded for, `psnr` or `visual`; always `psnr` outside profile `cwic`.
         alpha: whether the picture has alpha.
         grey: whether the three colour channels are equal.
@@ -87,6 +90,7 @@ class Header:
     tile: int
     model_id: bytes = b""
     quality: int = 0
+    tolerance: int = 0
     tune: str = "psnr"
     alpha: bool = False
     grey: bool = False
@@ -146,7 +150,8 @@ def write_header(header: Header, count: int, *, extended: bool) -> bytes:
     assert len(header.model_id) == (0 if header.lossless else _MODEL_ID_SIZE), header.model_id
     kind = _PROFILES.index(header.profile) | _TILES.index(header.tile) << 2
     kind |= _ALPHA * header.alpha | _GREY * header.grey | _PLANE * header.plane
-    quality = header.quality | _LEVEL_ZERO * (header.lowest_level == 0)
+    quality = header.tolerance if header.lossless else header.quality
+    quality |= _LEVEL_ZERO * (header.lowest_level == 0)
     quality |= TUNES.index(header.tune) << _TUNE_SHIFT | _EXTENDED * extended
     usual = count == header.usual
     start = MAGIC + bytes([VERSION, kind]) + (quality | _USUAL * usual).to_bytes(2, "little")
@@ -179,7 +184,8 @@ def read_header(reader: Reader, *, limits: Limits) -> tuple[Header, int, bool]:
         profile=profile,
         tile=_TILES[kind >> 2 & 7],
         model_id=b"" if profile == "lossless" else reader.take(_MODEL_ID_SIZE),
-        quality=quality & _QUALITY_MASK,
+        quality=0 if profile == "lossless" else quality & _QUALITY_MASK,
+        tolerance=quality & _QUALITY_MASK if profile == "lossless" else 0,
         tune=TUNES[quality >> _TUNE_SHIFT & 3],
         alpha=bool(kind & _ALPHA),
         grey=bool(kind & _GREY),
@@ -230,6 +236,8 @@ def _check_version(version: int) -> None:
 def _contradictions(header: Header) -> Iterator[str]:
     if header.quality > QUALITY_STEPS:
         yield f"quality {header.quality} of {QUALITY_STEPS}: out of range"
+    if header.tolerance > _MOST_TOLERANCE or (header.tolerance and not header.lossless):
+        yield f"tolerance {header.tolerance} of {_MOST_TOLERANCE} in a file of profile {header.profile}"
     if header.quality and header.fixed_rate:
         yield f"quality {header.quality} in a file of profile {header.profile}, which has none"
     if header.tune != "psnr" and header.profile != "cwic":

@@ -10,6 +10,7 @@ from model.errors import ParameterError
 from model.types import Pixels
 
 _STRIP = 1 << 20  # samples whose errors are summed at once
+_BLOCK = 8  # pixels, a side
 _SMALLEST = 8  # pixels on a side that SSIMULACRA2 is defined for
 
 
@@ -22,6 +23,24 @@ def psnr(one: Pixels, other: Pixels) -> float:
         errors = one[top : top + rows].astype(np.int32) - other[top : top + rows]
         squares += int(np.square(errors).sum(dtype=np.int64))
     return 10 * math.log10(255**2 * one.size / squares) if squares else math.inf
+
+
+def coarse_psnr(one: Pixels, other: Pixels) -> float:
+    """As `psnr`, of the means of blocks of 8x8 pixels of two pictures, [H, W, C]."""
+    assert one.shape == other.shape, f"pictures of one shape, got {one.shape} and {other.shape}"
+    height, width = one.shape[:2]
+    rows = _BLOCK * max(1, _STRIP // max(1, _BLOCK * one[0].size))
+    lefts = np.arange(0, width, _BLOCK)
+    columns = np.minimum(lefts + _BLOCK, width) - lefts
+    squares = 0.0
+    for top in range(0, height, rows):
+        errors = one[top : top + rows].astype(np.int32) - other[top : top + rows]
+        tops = np.arange(0, len(errors), _BLOCK)
+        sums = np.add.reduceat(np.add.reduceat(errors, tops), lefts, axis=1)
+        pixels = np.outer(np.minimum(tops + _BLOCK, len(errors)) - tops, columns)
+        squares += float(np.square(sums / pixels[..., None]).sum())
+    blocks = -(-height // _BLOCK) * len(lefts) * one.shape[2]
+    return 10 * math.log10(255**2 * blocks / squares) if squares else math.inf
 
 
 def ssimulacra2(one: Pixels, other: Pixels) -> float:

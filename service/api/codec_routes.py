@@ -43,7 +43,8 @@ _MASK = (
 _MODEL = {"X-CWIC-Model": "Id of the model that did it."}
 _BPP = {"X-CWIC-Bpp": "Bits per pixel of the .cwic file."}
 _QUALITY = {
-    "X-CWIC-Quality": "That the file was made at, 1 to 100; `lossless`; absent for models of one rate."
+    "X-CWIC-Quality": "That the file was made at, 1 to 100; `lossless` or `near-lossless`; absent for models of one "
+    "rate."
 }
 _READ = {NOTES: "What reading changed, such as `orientation-applied`; absent if nothing."}
 
@@ -89,7 +90,7 @@ def codec_routes(engine: Engine) -> APIRouter:
         )
         assert isinstance(operation, Compress)
         engine.metrics.compressed(received=len(operation.data), size=len(file), pixels=operation.pixels)
-        quality = "lossless" if info.profile == "lossless" else info.quality
+        quality = info.lossless or info.quality
         model_id = operation.codec.info.model_id
         return await answer(
             engine, file, openapi.CWIC_TYPE, model_id, notes=notes, bpp=info.bpp, quality=quality

@@ -92,7 +92,7 @@ async def answer(
         model_id: of the model that made it; empty where none did.
         notes: what reading the picture changed.
         bpp: bits per pixel of the .cwic file.
-        quality: that it was made at, or `lossless`.
+        quality: that it was made at, or `lossless` or `near-lossless`.
         vary: the header that the choice of the media type depended on.
     """
     digest = await engine.look(lambda: hashlib.sha256(content).hexdigest())

@@ -131,7 +131,8 @@ class FileQuery(CompressQuery):
         Field(
             description="The picture comes back bit for bit; goes with neither `quality` nor a target nor `tune` nor "
             "`effort`. "
-            "Otherwise a picture is kept so only where that makes the file smaller, or fits the size asked for."
+            "Otherwise a picture is kept so only where that makes the file smaller, or fits the size asked for; and "
+            "nearly so, with colours made equal that are close to each other, where that is smaller and as close."
         ),
     ] = False
     roi: Annotated[

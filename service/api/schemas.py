@@ -26,12 +26,17 @@ class FileFacts(BaseModel):
     height: int = Field(description="In pixels.")
     channels: int = Field(description="3 (RGB) or 4 (RGB and alpha).")
     profile: str = Field(
-        description="Codec profile; `lossless` for a picture kept as it was.", examples=["cwic"]
+        description="Codec profile; `lossless` for a picture kept as it was, or nearly: see `tolerance`.",
+        examples=["cwic"],
     )
     model_id: str = Field(
         description="Of the model that made it; empty for `lossless`.", examples=["1f2e3d4c"]
     )
     quality: float | None = Field(description="1 to 100; null for `lossless` and for profiles of one rate.")
+    tolerance: int | None = Field(
+        description="Of `lossless`, how far samples may be from the picture's, of 255: 0 where nothing is lost, more "
+        "where colours that are close to each other were made equal. Null for other profiles."
+    )
     tune: str | None = Field(
         description="What it was coded for, `psnr` or `visual`; null for profiles that have none, "
         "and for `lossless`.",
@@ -66,6 +71,7 @@ class FileFacts(BaseModel):
             profile=info.profile,
             model_id=info.model_id,
             quality=info.quality,
+            tolerance=info.tolerance,
             tune=info.tune,
             grey=info.grey,
             lowest_level=info.lowest_level,

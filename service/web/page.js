@@ -253,7 +253,7 @@ function showFacts({ facts, source, file, packed, first, quality, regional, enco
   const pixels = facts.width * facts.height;
   fact("before", bytes(source.size), `${(8 * source.size / pixels).toFixed(2)} bits per pixel`);
   fact("after", bytes(file.size), `${facts.bpp.toFixed(3)} bits per pixel`);
-  fact("found", facts.profile === "lossless" ? "lossless" : facts.quality === null ? "\u2013" : `${roundedQuality(facts.quality)}`,
+  fact("found", facts.profile === "lossless" ? (facts.tolerance ? "near-lossless" : "lossless") : facts.quality === null ? "\u2013" : `${roundedQuality(facts.quality)}`,
     packed ? "" : facts.profile === "lossless" ? "as that is smaller" : targetInWords());
   fact("ratio", `${(source.size / file.size).toFixed(1)} : 1`, `${(3 * pixels / file.size).toFixed(0)} : 1 from raw`);
   fact("psnr", decibels(quality), quality === Infinity ? "identical" : regional !== null ? `${decibels(regional)} in regions` : quality !== null ? "over R, G and B"

@@ -9,8 +9,9 @@ import torch
 from model.checkpoints import load_codec
 from model.codec import Codec
 from model.config import CwicConfig
-from model.encoder import EncodeTile, RefineTile, TileEncoder, is_grey
+from model.encoder import EncodeTile, RefineTile, TileEncoder
 from model.errors import ParameterError
+from model.lossless_files import is_grey
 from model.options import MAX_EFFORT, REFINEMENTS, EncodeOptions
 from model.profiles.cwic.transforms import CwicTransforms, lambda_at
 from model.rate_control import with_plane

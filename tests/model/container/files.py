@@ -46,6 +46,7 @@ def headers(draw: st.DrawFn, *, profiles: Sequence[str] = ("lossless", "cwic", "
         tile=tile,
         model_id=b"" if profile == "lossless" else draw(st.binary(min_size=4, max_size=4)),
         quality=draw(st.integers(0, 1024)) if cwic else 0,
+        tolerance=draw(st.integers(0, 255)) if profile == "lossless" else 0,
         tune=draw(st.sampled_from(["psnr", "visual"])) if cwic else "psnr",
         alpha=alpha,
         grey=draw(st.booleans()),

@@ -1,0 +1,68 @@
+"""Pictures to files: coded, without loss, or nearly so, whichever is the smaller one that is as close."""
+
+from model.container.format import UNLIMITED, unpack
+from model.decoder import decode_picture
+from model.encoder import Source, coded_file, source_of
+from model.images.distortion import coarse_psnr, psnr, ssimulacra2
+from model.loaded import LoadedModel
+from model.lossless_files import lossless_file
+from model.options import SIZES, DecodeOptions, EncodeOptions
+from model.snapping import TOLERANCES, Snapping, has_few_colours
+from model.steps import Work
+from model.types import Pixels
+
+
+def encode_picture(model: LoadedModel, array: Pixels, options: EncodeOptions) -> Work[bytes]:
+    """A file of a picture, uint8 [H, W, 3] or [H, W, 4], as the options ask; without loss where that is smaller.
+
+    And nearly without loss where that is smaller and no farther from the picture.
+    """
+    if options.lossless:
+        file = yield from lossless_file(array, options, limit=None)
+        assert file is not None
+        return file
+    source = yield from source_of(array, tile=options.tile)
+    coded = yield from coded_file(model, source, options)
+    if options.lossless is False:
+        return coded
+    smaller = yield from lossless_file(array, options, limit=len(coded))
+    if smaller is None:
+        smaller = yield from nearly_lossless_file(model, source, options, coded=coded, limit=len(coded))
+    return smaller or coded
+
+
+def nearly_lossless_file(
+    model: LoadedModel, source: Source, options: EncodeOptions, *, coded: bytes, limit: int
+) -> Work[bytes | None]:
+    """A file below `limit` bytes that keeps a picture near the source, no farther from it than that of a coded file.
+
+    The smallest one or, where the options ask for a size, the closest; None where there is none.
+    """
+    array = source.array
+    if not has_few_colours(array):
+        return None
+    by_size = options.target is not None and options.target.name in SIZES
+    coarsest = Snapping.of(array, TOLERANCES[-1])
+    if (yield from lossless_file(array, options, limit=limit, snapping=coarsest)) is None:
+        return None
+    decoded = yield from decode_picture(model, unpack(coded, limits=UNLIMITED), DecodeOptions())
+    yield ()
+    least = _closeness(array, decoded, options)
+    del decoded
+    for tolerance in TOLERANCES if by_size else reversed(TOLERANCES):
+        yield ()
+        snapping = Snapping.of(array, tolerance)
+        closeness = _closeness(array, snapping(array), options)
+        if all(own >= other for own, other in zip(closeness, least, strict=True)):
+            file = yield from lossless_file(array, options, limit=limit, snapping=snapping)
+            if file is not None or not by_size:  # a closer one would be larger
+                return file
+    return None
+
+
+def _closeness(array: Pixels, other: Pixels, options: EncodeOptions) -> tuple[float, float]:
+    """How close another picture is, and how close its block means are: bands in a sky are wrong in these."""
+    one, other = array[..., :3], other[..., :3]
+    asked = options.target.name if options.target else None
+    metric = ssimulacra2 if asked == "target_ssimulacra2" else psnr
+    return metric(one, other), coarse_psnr(one, other)
