@@ -23,6 +23,7 @@ def test_inspect_tells_the_facts_of_a_file(client: httpx.Client) -> None:
         "tune": "visual",
         "grey": False,
         "lowest_level": 1,
+        "tolerance": None,
         "tile": 1024,
         "tiles": 1,
         "plane": False,

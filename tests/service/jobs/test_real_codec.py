@@ -17,6 +17,7 @@ from model.options import DecodeOptions, EncodeOptions
 from model.protocol import DEFAULT_DECODE_OPTIONS
 from model.types import Limits, Pixels, Region
 from service.app import create_app
+from service.client import Client
 from service.jobs.models import load_codecs, prove
 from service.settings import Settings
 from tests.conftest import picture
@@ -74,6 +75,21 @@ def test_parts_of_a_file_are_those_of_the_codec(tiny_codec: Codec) -> None:
         assert np.array_equal(pixels(answer("/importance-map?size=map", file)), grey[::16, ::16])
         mean = client.post("/inspect?importance=true", content=file[:-1]).json()["mean_importance"]
         assert mean == pytest.approx(grey.mean() / 255)
+
+
+def test_a_picture_that_is_nearly_kept_is_called_so(tiny_codec: Codec) -> None:
+    array = np.full((160, 200, 3), (250, 240, 230), np.uint8)
+    array[40:90, 30:150] = (10, 60, 120)
+    array -= np.random.default_rng(1).integers(0, 5, (160, 200, 1), dtype=np.uint8)
+    with serving(tiny_codec) as client, Client(str(client.base_url)) as library:
+        found = client.post("/compress", content=png(array)).raise_for_status()
+        assert found.headers["X-CWIC-Quality"] == "near-lossless"
+        facts = library.inspect(found.content)
+        assert (facts.profile, facts.quality) == ("lossless", None)
+        assert library.compress(png(array)).quality is None
+        kept = pixels(library.decompress(found.content).data)
+    assert facts.tolerance
+    assert 0 < np.abs(kept.astype(int) - array).max() <= facts.tolerance
 
 
 @pytest.mark.parametrize("channels", [3, 4])

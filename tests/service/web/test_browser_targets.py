@@ -81,13 +81,16 @@ def test_what_was_reached_is_shown_and_compared(page: Page) -> None:
     assert page.script.of("compare")[0].path.startswith("/compare?quality=50")
 
 
-def test_a_picture_that_is_kept_for_its_size_has_no_quality_to_compare_at(page: Page) -> None:
+@pytest.mark.parametrize(("tolerance", "words"), [(0, "lossless"), (8, "near-lossless")])
+def test_a_picture_that_is_kept_for_its_size_has_no_quality_to_compare_at(
+    page: Page, tolerance: int, words: str
+) -> None:
     file = FakeCodec().encode(picture_array(), EncodeOptions(lossless=True))
-    facts = FileFacts.of(format.inspect(file)).model_dump()
+    facts = FileFacts.of(format.inspect(file)).model_dump() | {"tolerance": tolerance}
     page.script.answers["inspect"] = lambda _: Answer(200, facts)
     page.choose_option("aim", "a file size")
     page.compress()
-    assert (page["found"].text, page["found-more"].text) == ("lossless", "as that is smaller")
+    assert (page["found"].text, page["found-more"].text) == (words, "as that is smaller")
     assert not page["compare"].is_displayed()
 
 
