@@ -23,6 +23,7 @@ _DOMINANT = 64
 _FEW, _FEW_AT = 0.4, (8, 16)
 _STRIP = 1 << 20  # pixels that are snapped at once
 _LOOKED_AT = 1 << 14  # pixels, about, in which the dominant colours are looked for
+_GUESSED_FROM = 1 << 12  # pixels, about, that tell whether there are few: every picture has to be asked
 _COLOURS = 1 << 24
 
 
@@ -44,8 +45,10 @@ class Snapping:
     @classmethod
     def of(cls, array: Pixels, tolerance: int) -> Self:
         """For a picture, uint8 [H, W, 3 or 4]; alpha does not count."""
-        packed, counts = np.unique(_packed(_sample(array)), return_counts=True)
-        colours = _unpacked(packed)
+        return cls._of_colours(*_sampled(array, pixels=_LOOKED_AT), tolerance)
+
+    @classmethod
+    def _of_colours(cls, colours: Ints, counts: NDArray[np.intp], tolerance: int) -> Self:
         found: list[Ints] = []
         while len(found) < _DOMINANT and len(colours):
             found.append(colours[counts.argmax()])
@@ -63,12 +66,12 @@ class Snapping:
             present[_packed(strip)] = True
         used = np.flatnonzero(present)
         table = np.empty(_COLOURS, np.uint32)
-        table[used] = self._table(_unpacked(used))
+        table[used] = _packed(self._of(_unpacked(used)))
         for strip in strips:
             strip[..., :3] = _unpacked(table[_packed(strip)])
         return snapped
 
-    def _table(self, colours: Ints) -> NDArray[np.uint32]:
+    def _of(self, colours: Ints) -> Ints:
         """What stands for colours [N, 3]."""
         step = 2 * self.tolerance + 1
         snapped = np.minimum((colours + self.tolerance) // step * step, 255)
@@ -77,22 +80,28 @@ class Snapping:
             near = _near(colours[left], one, self.tolerance)
             snapped[left[near]] = one
             left = left[~near]
-        return _packed(snapped)
+        return snapped
+
+    def error(self, colours: Ints, counts: NDArray[np.intp]) -> float:
+        """The mean squared error of so many pixels of each of the colours [N, 3]."""
+        squares = np.square(self._of(colours) - colours).mean(axis=1)
+        return float((squares * counts).sum() / counts.sum())
 
 
 def has_few_colours(array: Pixels) -> bool:
     """Whether a picture, uint8 [H, W, 3 or 4], is one of few colours with noise or shades around them; a guess."""
-    sample = _sample(array)
-    for tolerance in _FEW_AT:
-        errors = sample[..., :3] - Snapping.of(array, tolerance)(sample)[..., :3].astype(np.int32)
-        if np.square(errors).mean() <= _FEW * tolerance**2 / 3:
-            return True
-    return False
+    colours, counts = _sampled(array, pixels=_GUESSED_FROM)
+    return any(
+        Snapping._of_colours(colours, counts, tolerance).error(colours, counts) <= _FEW * tolerance**2 / 3
+        for tolerance in _FEW_AT
+    )
 
 
-def _sample(array: Pixels) -> Pixels:
-    every = max(1, math.isqrt(array.shape[0] * array.shape[1] // _LOOKED_AT))
-    return array[::every, ::every]
+def _sampled(array: Pixels, *, pixels: int) -> tuple[Ints, NDArray[np.intp]]:
+    """The colours of about so many of a picture's pixels, [N, 3], and how often each is there."""
+    every = max(1, math.isqrt(array.shape[0] * array.shape[1] // pixels))
+    packed, counts = np.unique(_packed(array[::every, ::every]), return_counts=True)
+    return _unpacked(packed), counts
 
 
 def _packed(colours: NDArray[np.integer]) -> NDArray[np.uint32]:

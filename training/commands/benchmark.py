@@ -6,7 +6,7 @@ Medians over the pictures, of each picture's median over the rounds. `--memory` 
 what tiles cost in bytes and what they save where a region is decoded, `--prefixes` how good cut files are, and
 `--targets` how close files come to what is asked for, and in what time, `--roi` how much better a region of
 interest is in files of the same size, `--effort` how many bytes each effort saves, and in what time, and `--screens`
-what files of the size of a JPEG make of screens and text.
+what files of the size of a JPEG or AVIF make of screens and text.
 """
 
 import argparse
@@ -29,13 +29,12 @@ from model.protocol import PictureCodec
 from model.types import Limits, Pixels
 from training.commands.arguments import add_model_arguments, codec_of, pictures_in, quality
 from training.data.pictures import read_rgb
-from training.data.screens import SCREENS, screen
 from training.measure.compressai_reference import NAME, Hyperprior
 from training.measure.efforts import EffortUse, measure_efforts
 from training.measure.memory import MemoryUse, measure_memory
 from training.measure.prefixes import HalfUse, PrefixUse, measure_prefixes
 from training.measure.regions import RegionUse, measure_regions
-from training.measure.screens import Screen, ScreenUse, measure_screens
+from training.measure.screens import Screen, ScreenUse, drawn_screens, measure_screens
 from training.measure.targets import TargetUse, measure_targets
 from training.measure.tiles import TileUse, measure_tiles
 
@@ -102,7 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parts.add_argument(
         "--screens",
         action="store_true",
-        help="measure the pictures of FOLDER, or drawn screens where there is none, beside JPEG",
+        help="measure the pictures of FOLDER, or drawn screens where there is none, beside JPEG and AVIF",
     )
 
 
@@ -255,24 +254,27 @@ def region_table(rows: Sequence[RegionUse]) -> str:
 
 
 def screen_table(screens: Sequence[Screen]) -> str:
-    """Markdown: each picture beside JPEG files of the same size, and how often it is no worse."""
-    columns = [f"{use.jpeg}, {use.quality}" for use in screens[0].uses]
+    """Markdown: each picture beside files of the same size in other formats, and how often it is no worse."""
+    columns = [f"{use.format}, {use.quality}" for use in screens[0].uses]
     lines = []
     for each in screens:
         size, kept = each.half
         half = "lossless" if kept else f"{size} B"
         lines.append(f"| {each.name} | {each.lossless} B | {half} | {' | '.join(map(_gain, each.uses))} |")
-    uses = [use for each in screens for use in each.uses]
-    good = sum(use.ours is not None and use.ours >= use.psnr for use in uses)
+    counts = []
+    for name in dict.fromkeys(use.format for use in screens[0].uses):
+        uses = [use for each in screens for use in each.uses if use.format == name]
+        good = sum(use.ours is not None and use.ours >= use.psnr for use in uses)
+        counts.append(f"{name} in {good} of {len(uses)} cases")
     return _markdown(
         f"| | lossless | quality 50 | {' | '.join(columns)} |",
         lines,
-        f"No worse than JPEG at its size in {good} of {len(uses)} cases.",
+        f"No worse at the size of {', '.join(counts)}.",
     )
 
 
 def _gain(use: ScreenUse) -> str:
-    """What our file of the size has, beside JPEG."""
+    """What our file of the size has, beside the other."""
     if use.ours is None:
         return "out of reach"
     return "lossless" if math.isinf(use.ours) else f"{use.ours - use.psnr:+.1f} dB"
@@ -301,7 +303,7 @@ def _farthest(row: TargetUse) -> str:
 def _screens(folder: Path | None) -> dict[str, Pixels]:
     """The pictures of a folder by their names, or those that are drawn."""
     if folder is None:
-        return {name: screen(name) for name in SCREENS}
+        return drawn_screens()
     return {path.stem: read_rgb(path) for path in pictures_in(folder)}
 
 
