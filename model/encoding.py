@@ -7,7 +7,7 @@ from model.images.distortion import coarse_psnr, psnr, ssimulacra2
 from model.loaded import LoadedModel
 from model.lossless_files import lossless_file
 from model.options import SIZES, DecodeOptions, EncodeOptions
-from model.snapping import TOLERANCES, Snapping, has_few_colours
+from model.snapping import TOLERANCES, has_few_colours, snapped_picture
 from model.steps import Work
 from model.types import Pixels
 
@@ -42,19 +42,20 @@ def nearly_lossless_file(
     if not has_few_colours(array):
         return None
     by_size = options.target is not None and options.target.name in SIZES
-    coarsest = Snapping.of(array, TOLERANCES[-1])
-    if (yield from lossless_file(array, options, limit=limit, snapping=coarsest)) is None:
+    coarsest = yield from snapped_picture(array, TOLERANCES[-1])
+    smallest = yield from lossless_file(coarsest, options, limit=limit, tolerance=TOLERANCES[-1])
+    if smallest is None:
         return None
     decoded = yield from decode_picture(model, unpack(coded, limits=UNLIMITED), DecodeOptions())
     yield ()
     least = _closeness(array, decoded, options)
-    del decoded
+    del coarsest, decoded  # pictures may be large
     for tolerance in TOLERANCES if by_size else reversed(TOLERANCES):
+        snapped = yield from snapped_picture(array, tolerance)
         yield ()
-        snapping = Snapping.of(array, tolerance)
-        closeness = _closeness(array, snapping(array), options)
+        closeness = _closeness(array, snapped, options)
         if all(own >= other for own, other in zip(closeness, least, strict=True)):
-            file = yield from lossless_file(array, options, limit=limit, snapping=snapping)
+            file = yield from lossless_file(snapped, options, limit=limit, tolerance=tolerance)
             if file is not None or not by_size:  # a closer one would be larger
                 return file
     return None

@@ -3,17 +3,16 @@
 from model.container import lossless
 from model.container.format import LOSSLESS_TILE, Header, extensions_of, pack
 from model.options import EncodeOptions
-from model.snapping import Snapping
 from model.steps import Work
 from model.types import Pixels
 
 
 def lossless_file(
-    array: Pixels, options: EncodeOptions, *, limit: int | None, snapping: Snapping | None = None
+    array: Pixels, options: EncodeOptions, *, limit: int | None, tolerance: int = 0
 ) -> Work[bytes | None]:
     """The file of a picture as it is, with what alpha hides; None, and early, where it has `limit` bytes or more.
 
-    With a `snapping` its colours are snapped first, and the file says how far they may be off.
+    `tolerance` is how far its colours may be off from those of the picture that the file is for: see `Header`.
     """
     height, width, channels = array.shape
     header = Header(
@@ -23,14 +22,12 @@ def lossless_file(
         tile=LOSSLESS_TILE,
         alpha=channels == 4,
         grey=is_grey(array),
-        tolerance=snapping.tolerance if snapping else 0,
+        tolerance=tolerance,
     )
     payloads, left = [], limit
     for index in range(header.grid.count):
         yield ()
         part = array[header.grid.box(index).slices(header.grid.bounds, 1)]
-        if snapping:
-            part = snapping(part)
         payload = lossless.pack(part) if left is None else lossless.pack_below(part, limit=left)
         if payload is None:
             return None

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.entropy.tables import Ints
+from model.steps import Work
+from model.tiling import TileGrid
 from model.types import Pixels
 
 TOLERANCES = (2, 4, 6, 8, 12, 16)  # of 255; from 24 on letters get ragged
@@ -21,7 +23,7 @@ _DOMINANT = 64
 # of few colours they are at most this share of that, at one of two tolerances: seen 0.01 to 0.4, of all but a
 # twelfth of photographs more.
 _FEW, _FEW_AT = 0.4, (8, 16)
-_STRIP = 1 << 20  # pixels that are snapped at once
+_AT_ONCE = 2048  # pixels, the side of what is snapped between two steps
 _LOOKED_AT = 1 << 14  # pixels, about, in which the dominant colours are looked for
 _GUESSED_FROM = 1 << 12  # pixels, about, that tell whether there are few: every picture has to be asked
 _COLOURS = 1 << 24
@@ -58,17 +60,14 @@ class Snapping:
 
     def __call__(self, samples: Pixels) -> Pixels:
         """Samples, uint8 [H, W, 3 or 4], with the colours that stand for theirs; alpha as it is."""
-        snapped = samples.copy()
-        rows = max(1, _STRIP // samples.shape[1])
-        strips = [snapped[top : top + rows] for top in range(0, len(samples), rows)]
+        packed = _packed(samples)
         present = np.zeros(_COLOURS, np.bool_)
-        for strip in strips:
-            present[_packed(strip)] = True
+        present[packed] = True
         used = np.flatnonzero(present)
         table = np.empty(_COLOURS, np.uint32)
         table[used] = _packed(self._of(_unpacked(used)))
-        for strip in strips:
-            strip[..., :3] = _unpacked(table[_packed(strip)])
+        snapped = samples.copy()
+        snapped[..., :3] = _unpacked(table[packed])
         return snapped
 
     def _of(self, colours: Ints) -> Ints:
@@ -86,6 +85,18 @@ class Snapping:
         """The mean squared error of so many pixels of each of the colours [N, 3]."""
         squares = np.square(self._of(colours) - colours).mean(axis=1)
         return float((squares * counts).sum() / counts.sum())
+
+
+def snapped_picture(array: Pixels, tolerance: int) -> Work[Pixels]:
+    """A picture, uint8 [H, W, 3 or 4], with colours that are at most so far away."""
+    snapping = Snapping.of(array, tolerance)
+    out = np.empty_like(array)
+    grid = TileGrid(array.shape[1], array.shape[0], _AT_ONCE)
+    for index in range(grid.count):
+        yield ()
+        part = grid.box(index).slices(grid.bounds, 1)
+        out[part] = snapping(array[part])
+    return out
 
 
 def has_few_colours(array: Pixels) -> bool:

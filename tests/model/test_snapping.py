@@ -14,7 +14,7 @@ from model.container.format import inspect
 from model.encoding import encode_picture
 from model.images.distortion import coarse_psnr, psnr
 from model.options import EncodeOptions
-from model.snapping import TOLERANCES, Snapping, has_few_colours
+from model.snapping import TOLERANCES, Snapping, has_few_colours, snapped_picture
 from model.steps import run
 from model.types import Pixels
 from tests.conftest import picture
@@ -67,13 +67,11 @@ def test_no_colour_goes_farther_than_the_tolerance(
         assert np.array_equal(snapping(one.astype(np.uint8).reshape(1, 1, 3)).ravel(), one)
 
 
-@pytest.mark.parametrize("rows", [1, 7, 1000])
-def test_strips_make_no_difference(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    array = document()
-    snapping = Snapping.of(array, 8)
-    expected = snapping(array)
-    monkeypatch.setattr("model.snapping._STRIP", rows * array.shape[1])
-    assert np.array_equal(snapping(array), expected)
+@pytest.mark.parametrize("side", [1, 100, 2048])
+def test_a_picture_is_snapped_as_a_whole_in_parts(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    array = document()[:9, :200] if side == 1 else document()
+    monkeypatch.setattr("model.snapping._AT_ONCE", side)
+    assert np.array_equal(run(snapped_picture(array, 8)), Snapping.of(array, 8)(array))
 
 
 @pytest.mark.parametrize("tolerance", TOLERANCES)
