@@ -16,7 +16,7 @@ from model.steps import Work
 from model.tiling import TileGrid
 from model.types import Pixels
 
-TOLERANCES = (2, 4, 6, 8, 12, 16)  # of 255; from 24 on letters get ragged
+TOLERANCES = (2, 4, 6, 8, 12, 16, 24, 32)  # of 255; letters are still whole at the largest
 
 _DOMINANT = 64
 # Where colours have nothing to do with the dominant ones, errors are those of a grid, tolerance^2 / 3. Of pictures
