@@ -83,7 +83,7 @@ class Trials:
         """Take a picture, and the part of its pixels over which a PSNR is."""
         assert options.target is not None
         self.source = source
-        self._model = model
+        self.model = model
         self._options = options
         self._name = options.target.name
         self._measured = measured
@@ -93,11 +93,11 @@ class Trials:
         """The file at a position on the quality axis."""
         cache = TileCache(self._features)
         options = self._options.at_quality(quality_at(position))
-        file = yield from coded_file(self._model, self.source, options, cache=cache)
+        file = yield from coded_file(self.model, self.source, options, cache=cache)
         if self._name in SIZES:
             return Trial(file, math.log(len(file)))
         container = unpack(file, limits=UNLIMITED)
-        decoded = yield from decode_picture(self._model, container, DecodeOptions(), known=cache.tiles)
+        decoded = yield from decode_picture(self.model, container, DecodeOptions(), known=cache.tiles)
         yield ()
         pictures = self.source.array[..., :3], decoded[..., :3]
         if self._name == "target_ssimulacra2":
@@ -112,7 +112,7 @@ def encode_to_target(model: LoadedModel, array: Pixels, options: EncodeOptions) 
     or one nearly without loss, see `nearly_lossless_file`.
 
     Raises:
-        TargetError: no quality reaches the target, and no file without loss may be taken.
+        TargetError: no quality reaches the target, and no file without loss, or nearly, may be taken.
         ParameterError: see `resolve_setting`; or SSIMULACRA2 cannot be measured here.
     """
     target = options.target
@@ -137,12 +137,15 @@ def encode_to_target(model: LoadedModel, array: Pixels, options: EncodeOptions) 
         if smaller is not None:
             return smaller
     if best is None:
-        best = yield from _at_an_end(tries, trials, goal, target)
-    if options.lossless is False:
-        return best.file
-    limit = most_bytes(target, pixels=pixels) + 1 if goal.at_most else len(best.file)
-    near = yield from nearly_lossless_file(model, source, options, coded=best.file, limit=limit)
-    return near or best.file
+        yield from _try_ends(tries, trials)
+        best = _best(trials, goal)
+    if options.lossless is None:
+        near = yield from _near(tries, options, best or _closest(trials, goal))
+        if near is not None:
+            return near
+    if best is None:
+        raise _out_of_reach(target, (trials[0], trials[QUALITY_STEPS]), pixels=pixels)
+    return best.file
 
 
 def _search(model: LoadedModel, tries: Trials, options: EncodeOptions, goal: Goal) -> Work[dict[int, Trial]]:
@@ -163,17 +166,6 @@ def _search(model: LoadedModel, tries: Trials, options: EncodeOptions, goal: Goa
     return trials
 
 
-def _at_an_end(tries: Trials, trials: dict[int, Trial], goal: Goal, target: Target) -> Work[Trial]:
-    """The lowest or the highest quality, if it reaches the target; raises TargetError."""
-    for position in {0, QUALITY_STEPS} - trials.keys():
-        trials[position] = yield from tries.at(position)
-    best = _best(trials, goal)
-    if best is None:
-        height, width = tries.source.array.shape[:2]
-        raise _out_of_reach(target, (trials[0], trials[QUALITY_STEPS]), pixels=height * width)
-    return best
-
-
 def _best(trials: Mapping[int, Trial], goal: Goal) -> Trial | None:
     """The trial to take; None where the target is beyond what the qualities reach."""
     fitting = [trial for trial in trials.values() if goal.will_do(trial.value)]
@@ -183,6 +175,31 @@ def _best(trials: Mapping[int, Trial], goal: Goal) -> Trial | None:
     if top is not None and top.value < goal.low:
         return None
     return max(fitting, key=lambda trial: trial.value, default=None)
+
+
+def _try_ends(tries: Trials, trials: dict[int, Trial]) -> Work[None]:
+    """Enter the lowest and the highest quality."""
+    for position in {0, QUALITY_STEPS} - trials.keys():
+        trials[position] = yield from tries.at(position)
+
+
+def _near(tries: Trials, options: EncodeOptions, found: Trial | None) -> Work[bytes | None]:
+    """A near-lossless file that is as close to the picture as the trial that was found, and not too large."""
+    if found is None:
+        return None
+    assert options.target is not None
+    height, width = tries.source.array.shape[:2]
+    by_size = options.target.name in SIZES
+    limit = most_bytes(options.target, pixels=height * width) + 1 if by_size else len(found.file)
+    return (
+        yield from nearly_lossless_file(tries.model, tries.source, options, coded=found.file, limit=limit)
+    )
+
+
+def _closest(trials: Mapping[int, Trial], goal: Goal) -> Trial | None:
+    """What comes closest to a size that no trial has: the largest one within it, or else the lowest quality."""
+    fitting = [trial for trial in trials.values() if goal.will_do(trial.value)]
+    return max(fitting, key=lambda trial: trial.value, default=trials[0]) if goal.at_most else None
 
 
 def _sampled_curve(

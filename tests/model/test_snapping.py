@@ -12,6 +12,7 @@ from model.checkpoints import load_codec
 from model.codec import Codec
 from model.container.format import inspect
 from model.encoding import encode_picture
+from model.errors import TargetError
 from model.images.distortion import coarse_psnr, psnr
 from model.options import EncodeOptions
 from model.snapping import TOLERANCES, Snapping, has_few_colours, snapped_picture
@@ -164,3 +165,16 @@ def test_a_quality_is_reached_in_fewer_bytes(codec: Codec) -> None:
     assert inspect(file).lossless == "near-lossless"
     assert psnr(array, codec.decode(file)) >= 38
     assert len(file) < len(codec.encode(array, EncodeOptions(target_psnr=38.0, lossless=False)))
+
+
+def test_a_size_below_every_coded_file_is_reached_where_colours_are_few(codec: Codec) -> None:
+    array = synthetic_picture("page")[:, :256]
+    lowest = len(codec.encode(array, EncodeOptions(quality=1, lossless=False)))
+    size = round(0.9 * lowest)
+    with pytest.raises(TargetError):
+        codec.encode(array, EncodeOptions(target_bytes=size, lossless=False))
+    file = codec.encode(array, EncodeOptions(target_bytes=size))
+    assert inspect(file).lossless == "near-lossless"
+    assert len(file) <= size
+    with pytest.raises(TargetError, match=f"target_bytes 90 .* {lowest} to"):
+        codec.encode(array, EncodeOptions(target_bytes=90))

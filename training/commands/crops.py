@@ -163,7 +163,7 @@ def smallest_from(other: PillowCodec, array: Pixels, least: int) -> bytes:
 
 
 def _sized(codec: PictureCodec, array: Pixels, most: int, *, tune: Tune, roi: tuple[Roi, ...] = ()) -> bytes:
-    return _encoded(codec, array, EncodeOptions(target_bytes=most, tune=tune, roi=roi, lossless=False))
+    return _encoded(codec, array, EncodeOptions(target_bytes=most, tune=tune, roi=roi))
 
 
 def _encoded(codec: PictureCodec, array: Pixels, options: EncodeOptions) -> bytes:
