@@ -11,11 +11,11 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from model.entropy.tables import Ints
 from model.steps import Work
 from model.tiling import TileGrid
 from model.types import Pixels
 
+Colours = NDArray[np.int16]
 TOLERANCES = (2, 4, 6, 8, 12, 16, 24, 32)  # of 255; letters are still whole at the largest
 
 _DOMINANT = 64
@@ -38,53 +38,38 @@ class Snapping:
 
     Attributes:
         tolerance: 1 to 255.
-        dominant: int [N, 3], the most frequent one first, no two within the tolerance.
+        dominant: int16 [N, 3], the most frequent one first, no two within the tolerance.
     """
 
     tolerance: int
-    dominant: Ints
+    dominant: Colours
 
     @classmethod
     def of(cls, array: Pixels, tolerance: int) -> Self:
         """For a picture, uint8 [H, W, 3 or 4]; alpha does not count."""
-        return cls._of_colours(*_sampled(array, pixels=_LOOKED_AT), tolerance)
-
-    @classmethod
-    def _of_colours(cls, colours: Ints, counts: NDArray[np.intp], tolerance: int) -> Self:
-        found: list[Ints] = []
-        while len(found) < _DOMINANT and len(colours):
-            found.append(colours[counts.argmax()])
-            rest = ~_near(colours, found[-1], tolerance)
-            colours, counts = colours[rest], counts[rest]
-        return cls(tolerance, np.stack(found))
+        return cls(tolerance, _clusters(*_sampled(array, pixels=_LOOKED_AT), tolerance)[0])
 
     def __call__(self, samples: Pixels) -> Pixels:
         """Samples, uint8 [H, W, 3 or 4], with the colours that stand for theirs; alpha as it is."""
-        packed = _packed(samples)
+        packed = _packed(np.moveaxis(samples, -1, 0))
         present = np.zeros(_COLOURS, np.bool_)
         present[packed] = True
         used = np.flatnonzero(present)
         table = np.empty(_COLOURS, np.uint32)
         table[used] = _packed(self._of(_unpacked(used)))
         snapped = samples.copy()
-        snapped[..., :3] = _unpacked(table[packed])
+        snapped[..., :3] = np.moveaxis(_unpacked(table[packed]), 0, -1)
         return snapped
 
-    def _of(self, colours: Ints) -> Ints:
-        """What stands for colours [N, 3]."""
-        step = 2 * self.tolerance + 1
-        snapped = np.minimum((colours + self.tolerance) // step * step, 255)
-        left = np.arange(len(colours))
+    def _of(self, colours: Colours) -> Colours:
+        """What stands for colours [3, N]."""
+        snapped = _on_grid(colours, self.tolerance)
+        left = np.arange(colours.shape[1])
         for one in self.dominant:
-            near = _near(colours[left], one, self.tolerance)
-            snapped[left[near]] = one
+            near = _near(colours[:, left], one, self.tolerance)
+            snapped[:, left[near]] = one[:, None]
             left = left[~near]
         return snapped
-
-    def error(self, colours: Ints, counts: NDArray[np.intp]) -> float:
-        """The mean squared error of so many pixels of each of the colours [N, 3]."""
-        squares = np.square(self._of(colours) - colours).mean(axis=1)
-        return float((squares * counts).sum() / counts.sum())
 
 
 def snapped_picture(array: Pixels, tolerance: int) -> Work[Pixels]:
@@ -102,31 +87,55 @@ def snapped_picture(array: Pixels, tolerance: int) -> Work[Pixels]:
 def has_few_colours(array: Pixels) -> bool:
     """Whether a picture, uint8 [H, W, 3 or 4], is one of few colours with noise or shades around them; a guess."""
     colours, counts = _sampled(array, pixels=_GUESSED_FROM)
-    return any(
-        Snapping._of_colours(colours, counts, tolerance).error(colours, counts) <= _FEW * tolerance**2 / 3
-        for tolerance in _FEW_AT
-    )
+    for tolerance in _FEW_AT:
+        dominant, nearest = _clusters(colours, counts, tolerance)
+        snapped = np.where(nearest < 0, _on_grid(colours, tolerance), dominant.T[:, nearest])
+        squares = np.square(snapped - colours, dtype=np.float32).mean(axis=0)
+        if (squares * counts).sum() <= _FEW * tolerance**2 / 3 * counts.sum():
+            return True
+    return False
 
 
-def _sampled(array: Pixels, *, pixels: int) -> tuple[Ints, NDArray[np.intp]]:
-    """The colours of about so many of a picture's pixels, [N, 3], and how often each is there."""
+def _clusters(colours: Colours, counts: NDArray[np.intp], tolerance: int) -> tuple[Colours, NDArray[np.intp]]:
+    """The dominant ones of colours [3, N], [K, 3], and for each colour which one it is near, -1 if none."""
+    found: list[Colours] = []
+    nearest = np.full(len(counts), -1)
+    left = counts.copy()
+    while len(found) < _DOMINANT and left.any():
+        one = colours[:, left.argmax()]
+        near = _near(colours, one, tolerance) & (left > 0)
+        nearest[near] = len(found)
+        left[near] = 0
+        found.append(one)
+    return np.stack(found), nearest
+
+
+def _on_grid(colours: Colours, tolerance: int) -> Colours:
+    """The nearest colours of a regular grid."""
+    step = 2 * tolerance + 1
+    return np.minimum((colours + tolerance) // step * step, 255)
+
+
+def _sampled(array: Pixels, *, pixels: int) -> tuple[Colours, NDArray[np.intp]]:
+    """The colours of about so many of a picture's pixels, [3, N], and how often each is there."""
     every = max(1, math.isqrt(array.shape[0] * array.shape[1] // pixels))
-    packed, counts = np.unique(_packed(array[::every, ::every]), return_counts=True)
+    packed, counts = np.unique(_packed(np.moveaxis(array[::every, ::every], -1, 0)), return_counts=True)
     return _unpacked(packed), counts
 
 
 def _packed(colours: NDArray[np.integer]) -> NDArray[np.uint32]:
-    """One number for each colour of [..., 3 or more]."""
-    red, green, blue = (colours[..., channel].astype(np.uint32) for channel in range(3))
+    """One number for each colour of [3 or more, ...]."""
+    red, green, blue = (colours[channel].astype(np.uint32) for channel in range(3))
     packed: NDArray[np.uint32] = red << np.uint32(16) | green << np.uint32(8) | blue
     return packed
 
 
-def _unpacked(packed: NDArray[np.integer]) -> Ints:
-    """The colours of such numbers, [..., 3]."""
-    return np.stack([packed >> 16, packed >> 8 & 0xFF, packed & 0xFF], axis=-1).astype(np.int32)
+def _unpacked(packed: NDArray[np.integer]) -> Colours:
+    """The colours of such numbers, [3, ...]."""
+    return np.stack([packed >> 16, packed >> 8 & 0xFF, packed & 0xFF]).astype(np.int16)
 
 
-def _near(colours: Ints, one: Ints, tolerance: int) -> NDArray[np.bool_]:
-    near: NDArray[np.bool_] = np.abs(colours - one).max(axis=-1, initial=0) <= tolerance
+def _near(colours: Colours, one: Colours, tolerance: int) -> NDArray[np.bool_]:
+    red, green, blue = np.abs(colours - one[:, None]) <= tolerance
+    near: NDArray[np.bool_] = red & green & blue
     return near
