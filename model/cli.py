@@ -20,7 +20,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import NoReturn
 
-from model.command_line.codecs import Checkpoints, LoadedOnce, chosen, decoded, source_of
+from model.command_line.codecs import (
+    CODEC_DEFAULTS,
+    Checkpoints,
+    LoadedOnce,
+    add_codec,
+    decoded,
+    limits_of,
+    load_named,
+    source_of,
+)
 from model.command_line.encoding import QUALITY, add_encoding, encode_options
 from model.command_line.files import UsageError, check_output, read, say, write
 from model.command_line.outcomes import Outcome, attempt
@@ -29,20 +38,12 @@ from model.container import format as file_format
 from model.options import MAP_SIZES, MAP_STYLES, DecodeOptions, MapOptions
 from model.protocol import PictureCodec
 from model.steps import run
-from model.types import PRECISIONS, FileInfo, Limits, Pixels, Region
+from model.types import FileInfo, Pixels, Region
 
 # Parts of torch, numpy, Pillow and batches are imported where they are used: `cwic --help` and `inspect` are instant.
 
 _CWIC = ".cwic"
 _SUFFIXES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
-_MAX_PIXELS = 100_000_000  # a person at their own machine, not a stranger at a service's: 2.5 times its limit
-_CODEC_DEFAULTS = {
-    "model": None,
-    "model_dir": None,
-    "device": "auto",
-    "dtype": "auto",
-    "max_pixels": _MAX_PIXELS,
-}
 
 
 def main(argv: Sequence[str] | None = None, *, checkpoints: Checkpoints | None = None) -> int:
@@ -127,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     compress = commands.add_parser("compress", help="a picture to a .cwic file")
     _add_paths(compress, "picture: PNG, JPEG, WebP, AVIF, GIF, TIFF, BMP, PPM or HEIC", ".cwic file")
     add_encoding(compress)
-    _add_codec(compress)
+    add_codec(compress)
 
     decompress = commands.add_parser("decompress", help="a .cwic file to a picture")
     _add_paths(decompress, ".cwic file", "picture: .png, .jpg or .webp")
@@ -142,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_allow_truncated(decompress)
     _add_format(decompress)
-    _add_codec(decompress)
+    add_codec(decompress)
 
     truncate = commands.add_parser(
         "truncate", help="a .cwic file to a smaller one of less detail, without decoding"
@@ -172,7 +173,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_allow_truncated(importance)
     _add_format(importance)
-    _add_codec(importance)
+    add_codec(importance)
 
     inspect = commands.add_parser("inspect", help="what .cwic files say about themselves")
     inspect.add_argument("inputs", nargs="+", metavar="IN", help=".cwic file")
@@ -180,7 +181,7 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument(
         "--importance", action="store_true", help="decode the importance map too, and print its mean"
     )
-    _add_codec(inspect)
+    add_codec(inspect)
     return parser
 
 
@@ -209,25 +210,9 @@ def _add_format(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=choices, help="default: by OUT's suffix, png for `-`")
 
 
-def _add_codec(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(**_CODEC_DEFAULTS)
-    parser.add_argument("--model", metavar="NAME", help="checkpoint (default: the one that fits)")
-    parser.add_argument(
-        "--model-dir", metavar="DIR", type=Path, help="folder of checkpoints (default: built in)"
-    )
-    parser.add_argument("--device", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    parser.add_argument(
-        "--dtype",
-        choices=PRECISIONS,
-        help="precision of the convolutions; auto measures which is faster here, so that two runs may make different "
-        "files (default: %(default)s)",
-    )
-    parser.add_argument("--max-pixels", metavar="N", type=int, help="refuse larger (default: %(default)s)")
-
-
 def _check_options(args: argparse.Namespace) -> None:
     """Find out before the first of many files what none of them can have; raises UsageError, ParameterError."""
-    _limits(args)
+    limits_of(args)
     if args.command == "decompress":
         _decode_options(args)
         return
@@ -253,12 +238,12 @@ def _compress(args: argparse.Namespace, checkpoints: Checkpoints | None) -> Outc
     if Path(args.output).suffix.lower() in SUFFIXES:  # `compress *.jpg` of two pictures
         raise UsageError(f"OUT is a .cwic file, got the name of a picture, {args.output!r}")
     data = read(args.input)
-    picture = read_image(data, limits=_limits(args))
-    metadata, dropped = read_metadata(data, keep=args.metadata == "keep", limits=_limits(args))
+    picture = read_image(data, limits=limits_of(args))
+    metadata, dropped = read_metadata(data, keep=args.metadata == "keep", limits=limits_of(args))
     options = dataclasses.replace(options, metadata=metadata)
     if args.roi_mask is not None:
         options = dataclasses.replace(options, roi=_mask(args))
-    codec = _load(args, checkpoints)
+    codec = load_named(args, checkpoints)
     file = codec.encode(picture.array, options)
     write(args.output, file)
     info = file_format.inspect(file)
@@ -278,13 +263,13 @@ def _mask(args: argparse.Namespace) -> Pixels:
 
     if args.roi_mask == args.input == "-":
         raise UsageError("IN and --roi-mask are both `-`; one of them must be a file")
-    return read_mask(read(args.roi_mask), limits=_limits(args))
+    return read_mask(read(args.roi_mask), limits=limits_of(args))
 
 
 def _rate(info: FileInfo) -> list[str]:
     """What a file was made at."""
-    if info.lossless:
-        return [info.lossless]
+    if info.kept:
+        return [info.kept]
     return ["one rate"] if info.quality is None else [f"quality {info.quality:g}", f"tune {info.tune}"]
 
 
@@ -294,10 +279,10 @@ def _decompress(args: argparse.Namespace, checkpoints: Checkpoints | None) -> Ou
     options = _decode_options(args)
     format = _format(args)
     check_output(args.input, args.output)
-    data, limits = read(args.input), _limits(args)
+    data, limits = read(args.input), limits_of(args)
     # Refuses what is damaged before the slow imports.
     file = file_format.unpack(data, limits=limits, allow_truncated=options.allow_truncated)
-    array = decoded(file, options, lambda: _load(args, checkpoints, file=file))
+    array = decoded(file, options, lambda: load_named(args, checkpoints, file=file))
     write(args.output, write_image(array, format=format, metadata=file.metadata))
     return Outcome()
 
@@ -325,13 +310,13 @@ def _importance_map(args: argparse.Namespace, checkpoints: Checkpoints | None) -
         for name in ("quality", "tune"):
             if getattr(args, name) is not None:
                 raise UsageError(f"--{name} is for pictures; a .cwic file has its own")
-        file = file_format.unpack(data, limits=_limits(args), allow_truncated=args.allow_truncated)
-        work = drawing(_load(args, checkpoints, file=file), file, options, drawn)
+        file = file_format.unpack(data, limits=limits_of(args), allow_truncated=args.allow_truncated)
+        work = drawing(load_named(args, checkpoints, file=file), file, options, drawn)
     else:
         if args.allow_truncated:
             raise UsageError("--allow-truncated is for .cwic files; a picture has to be whole")
-        picture = read_image(data, limits=_limits(args)).array
-        work = drawing(_load(args, checkpoints), picture, options, drawn)
+        picture = read_image(data, limits=limits_of(args)).array
+        work = drawing(load_named(args, checkpoints), picture, options, drawn)
     write(args.output, write_image(run(work), format=format))
     return Outcome()
 
@@ -339,17 +324,17 @@ def _importance_map(args: argparse.Namespace, checkpoints: Checkpoints | None) -
 def _inspect(args: argparse.Namespace, checkpoints: Checkpoints | None) -> Outcome:
     from model.command_line.inspection import inspect_files
 
-    for name in _CODEC_DEFAULTS:
-        if not args.importance and getattr(args, name) != _CODEC_DEFAULTS[name]:
+    for name in CODEC_DEFAULTS:
+        if not args.importance and getattr(args, name) != CODEC_DEFAULTS[name]:
             raise UsageError(f"--{name.replace('_', '-')} is for --importance; the rest needs no checkpoint")
     if not args.importance:
         return inspect_files(args.inputs, limits=file_format.UNLIMITED, as_json=args.json)
     once = LoadedOnce(source_of(checkpoints))
 
     def codec_of(file: file_format.Container) -> PictureCodec:
-        return _load(args, once, file=file)
+        return load_named(args, once, file=file)
 
-    return inspect_files(args.inputs, limits=_limits(args), as_json=args.json, codec_of=codec_of)
+    return inspect_files(args.inputs, limits=limits_of(args), as_json=args.json, codec_of=codec_of)
 
 
 _COMMANDS = {
@@ -368,12 +353,6 @@ def _version() -> str:
         return "unknown"
 
 
-def _limits(args: argparse.Namespace) -> Limits:
-    if args.max_pixels < 1:
-        raise UsageError(f"--max-pixels is at least 1, got {args.max_pixels}")
-    return Limits(max_pixels=args.max_pixels)
-
-
 def _format(args: argparse.Namespace) -> str:
     """The picture format to write; raises UsageError where nothing says which."""
     if args.format is not None:
@@ -386,18 +365,6 @@ def _format(args: argparse.Namespace) -> str:
             f"OUT ends with one of {', '.join(_SUFFIXES)}, got {args.output!r}; or give --format"
         )
     return _SUFFIXES[suffix]
-
-
-def _load(
-    args: argparse.Namespace, checkpoints: Checkpoints | None, *, file: file_format.Container | None = None
-) -> PictureCodec:
-    """The codec that the command line names, or else the one that made a file, or else the default."""
-    checkpoints = source_of(checkpoints)
-    model_dir = args.model_dir or checkpoints.DEFAULT_MODEL_DIR
-    name = args.model or chosen(checkpoints, model_dir, file)
-    return checkpoints.load_codec(
-        name, model_dir=model_dir, device=args.device, dtype=args.dtype, limits=_limits(args)
-    )
 
 
 if __name__ == "__main__":

@@ -42,23 +42,30 @@ def nearly_lossless_file(
     if not has_few_colours(array):
         return None
     by_size = options.target is not None and options.target.name in SIZES
-    coarsest = yield from snapped_picture(array, TOLERANCES[-1])
-    smallest = yield from lossless_file(coarsest, options, limit=limit, tolerance=TOLERANCES[-1])
+    *finer, coarsest = TOLERANCES
+    snapped = yield from snapped_picture(array, coarsest)
+    smallest = yield from lossless_file(snapped, options, limit=limit, tolerance=coarsest)
     if smallest is None:
         return None
     decoded = yield from decode_picture(model, unpack(coded, limits=UNLIMITED), DecodeOptions())
     yield ()
     least = _closeness(array, decoded, options)
-    del coarsest, decoded  # pictures may be large
-    for tolerance in TOLERANCES if by_size else reversed(TOLERANCES):
+    del decoded  # pictures may be large
+    smallest_is_close = _as_close(_closeness(array, snapped, options), least)
+    if smallest_is_close and not by_size:
+        return smallest
+    for tolerance in finer if by_size else reversed(finer):
         snapped = yield from snapped_picture(array, tolerance)
         yield ()
-        closeness = _closeness(array, snapped, options)
-        if all(own >= other for own, other in zip(closeness, least, strict=True)):
+        if _as_close(_closeness(array, snapped, options), least):
             file = yield from lossless_file(snapped, options, limit=limit, tolerance=tolerance)
             if file is not None or not by_size:  # a closer one would be larger
                 return file
-    return None
+    return smallest if smallest_is_close else None
+
+
+def _as_close(closeness: tuple[float, float], least: tuple[float, float]) -> bool:
+    return all(own >= other for own, other in zip(closeness, least, strict=True))
 
 
 def _closeness(array: Pixels, other: Pixels, options: EncodeOptions) -> tuple[float, float]:

@@ -172,8 +172,8 @@ class FileInfo:
         return 8 * self.size / (self.width * self.height)
 
     @property
-    def lossless(self) -> str:
-        """`lossless` where nothing is lost, `near-lossless` where little is, else empty."""
+    def kept(self) -> str:
+        """How the picture was kept: `lossless` where nothing is lost, `near-lossless` where little is, else empty."""
         return "" if self.tolerance is None else "near-lossless" if self.tolerance else "lossless"
 
 

@@ -1,15 +1,25 @@
-"""Where the codecs of the `cwic` command come from."""
+"""Where the codecs of the `cwic` command come from, and the options that say so."""
 
+import argparse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from model.command_line.files import UsageError
 from model.container.format import Container
 from model.errors import CheckpointNotFoundError
 from model.options import DecodeOptions
 from model.protocol import PictureCodec
 from model.steps import run
-from model.types import Limits, Pixels
+from model.types import PRECISIONS, Limits, Pixels
+
+CODEC_DEFAULTS = {
+    "model": None,
+    "model_dir": None,
+    "device": "auto",
+    "dtype": "auto",
+    "max_pixels": 100_000_000,  # a person at their own machine, not a stranger at a service's: 2.5 times its limit
+}
 
 
 class Checkpoints(Protocol):
@@ -65,6 +75,30 @@ def source_of(checkpoints: Checkpoints | None) -> Checkpoints:
     return checkpoints
 
 
+def add_codec(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of commands that need a codec."""
+    parser.set_defaults(**CODEC_DEFAULTS)
+    parser.add_argument("--model", metavar="NAME", help="checkpoint (default: the one that fits)")
+    parser.add_argument(
+        "--model-dir", metavar="DIR", type=Path, help="folder of checkpoints (default: built in)"
+    )
+    parser.add_argument("--device", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    parser.add_argument(
+        "--dtype",
+        choices=PRECISIONS,
+        help="precision of the convolutions; auto measures which is faster here, so that two runs may make different "
+        "files (default: %(default)s)",
+    )
+    parser.add_argument("--max-pixels", metavar="N", type=int, help="refuse larger (default: %(default)s)")
+
+
+def limits_of(args: argparse.Namespace) -> Limits:
+    """The largest pictures, by these options; raises UsageError."""
+    if args.max_pixels < 1:
+        raise UsageError(f"--max-pixels is at least 1, got {args.max_pixels}")
+    return Limits(max_pixels=args.max_pixels)
+
+
 def chosen(checkpoints: Checkpoints, model_dir: Path, file: Container | None) -> str:
     """The name of the checkpoint that made a file, or else of the default; raises CheckpointError.
 
@@ -85,3 +119,15 @@ def decoded(file: Container, options: DecodeOptions, load: Callable[[], PictureC
     from model.decoder import decode_picture
 
     return run(decode_picture(None, file, options))
+
+
+def load_named(
+    args: argparse.Namespace, checkpoints: Checkpoints | None, *, file: Container | None = None
+) -> PictureCodec:
+    """The codec that the command line names, or else the one that made a file, or else the default."""
+    checkpoints = source_of(checkpoints)
+    model_dir = args.model_dir or checkpoints.DEFAULT_MODEL_DIR
+    name = args.model or chosen(checkpoints, model_dir, file)
+    return checkpoints.load_codec(
+        name, model_dir=model_dir, device=args.device, dtype=args.dtype, limits=limits_of(args)
+    )

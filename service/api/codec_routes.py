@@ -90,7 +90,7 @@ def codec_routes(engine: Engine) -> APIRouter:
         )
         assert isinstance(operation, Compress)
         engine.metrics.compressed(received=len(operation.data), size=len(file), pixels=operation.pixels)
-        quality = info.lossless or info.quality
+        quality = info.kept or info.quality
         model_id = operation.codec.info.model_id
         return await answer(
             engine, file, openapi.CWIC_TYPE, model_id, notes=notes, bpp=info.bpp, quality=quality

@@ -110,7 +110,7 @@ def test_print_with_noise_is_kept_nearly_where_that_is_smaller_and_as_close(
     file = codec.encode(array, options)
     info = inspect(file)
     coded = run(encode_picture(codec._model, array, EncodeOptions(**vars(options) | {"lossless": False})))
-    assert (info.profile, info.lossless, info.quality) == ("lossless", "near-lossless", None)
+    assert (info.profile, info.kept, info.quality) == ("lossless", "near-lossless", None)
     assert info.tolerance in TOLERANCES
     assert len(file) < 0.7 * len(coded)
     assert inspect(coded).profile == "cwic"
@@ -123,15 +123,15 @@ def test_print_with_noise_is_kept_nearly_where_that_is_smaller_and_as_close(
 def test_what_asks_for_no_loss_has_none_and_what_refuses_it_is_coded(codec: Codec) -> None:
     array = document()
     exact = inspect(codec.encode(array, EncodeOptions(lossless=True)))
-    assert (exact.lossless, exact.tolerance) == ("lossless", 0)
+    assert (exact.kept, exact.tolerance) == ("lossless", 0)
     coded = inspect(codec.encode(array, EncodeOptions(lossless=False)))
-    assert (coded.profile, coded.lossless, coded.tolerance) == ("cwic", "", None)
+    assert (coded.profile, coded.kept, coded.tolerance) == ("cwic", "", None)
 
 
 def test_alpha_is_kept_beside_colours_that_are_snapped(codec: Codec) -> None:
     array = np.dstack([document(), np.linspace(100, 255, 256 * 384).reshape(256, 384).astype(np.uint8)])
     file = codec.encode(array)
-    assert inspect(file).lossless == "near-lossless"
+    assert inspect(file).kept == "near-lossless"
     assert np.array_equal(codec.decode(file)[..., 3], array[..., 3])
 
 
@@ -162,7 +162,7 @@ def test_a_size_is_used_for_the_closest_picture_that_fits(codec: Codec) -> None:
 def test_a_quality_is_reached_in_fewer_bytes(codec: Codec) -> None:
     array = document()
     file = codec.encode(array, EncodeOptions(target_psnr=38.0))
-    assert inspect(file).lossless == "near-lossless"
+    assert inspect(file).kept == "near-lossless"
     assert psnr(array, codec.decode(file)) >= 38
     assert len(file) < len(codec.encode(array, EncodeOptions(target_psnr=38.0, lossless=False)))
 
@@ -174,7 +174,7 @@ def test_a_size_below_every_coded_file_is_reached_where_colours_are_few(codec: C
     with pytest.raises(TargetError):
         codec.encode(array, EncodeOptions(target_bytes=size, lossless=False))
     file = codec.encode(array, EncodeOptions(target_bytes=size))
-    assert inspect(file).lossless == "near-lossless"
+    assert inspect(file).kept == "near-lossless"
     assert len(file) <= size
     with pytest.raises(TargetError, match=f"target_bytes 90 .* {lowest} to"):
         codec.encode(array, EncodeOptions(target_bytes=90))

@@ -11,14 +11,14 @@ from model.protocol import PictureCodec
 from model.types import Pixels
 from training.data.screens import SCREENS, screen
 from training.measure.metrics import psnr
-from training.measure.pillow_codecs import PillowCodec
+from training.measure.pillow_codecs import PILLOW_CODECS, PillowCodec
 
 QUALITIES = (5, 10, 20, 50, 75, 90)  # of the other formats
 JPEGS = tuple(
     PillowCodec(f"JPEG {each}", "JPEG", MappingProxyType({"subsampling": each, "optimize": True}), QUALITIES)
     for each in ("4:2:0", "4:4:4")
 )
-OTHERS = (*JPEGS, PillowCodec("AVIF 4:4:4", "AVIF", MappingProxyType({"subsampling": "4:4:4"}), QUALITIES))
+OTHERS = (*JPEGS, PILLOW_CODECS["avif444"])
 _ONCE = 90  # the quality of JPEG that screens had which come from one
 
 
@@ -78,7 +78,7 @@ def _measure(codec: PictureCodec, name: str, array: Pixels) -> Screen:
     return Screen(
         name=name,
         lossless=len(codec.encode(array, EncodeOptions(lossless=True))),
-        half=(len(half), inspect(half).lossless == "lossless"),
+        half=(len(half), inspect(half).kept == "lossless"),
         uses=tuple(_beside(codec, array, other, quality) for other in OTHERS for quality in QUALITIES),
     )
 
