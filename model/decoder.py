@@ -14,7 +14,7 @@ from model.container.format import Container, Section
 from model.context.conditions import Conditions
 from model.context.offsets import unpack_offsets
 from model.entropy.tables import FRACTIONS
-from model.errors import HeaderError, NoImportanceMapError, WrongModelError
+from model.errors import HeaderError, NoImportanceMapError, PayloadError, WrongModelError
 from model.loaded import LoadedModel
 from model.options import PLANE_CELL, PLANE_STEPS, DecodeOptions, plane_shape
 from model.rate_control import positions
@@ -55,6 +55,8 @@ def decode_picture(
                 samples = lossless.unpack(_there(file, Section.SAMPLES, index), (*size, channels))
             else:
                 samples = coloured[place][: box.height, : box.width]
+                if header.patches:
+                    _put_patches(samples, _there(file, Section.SAMPLES, index))
                 if header.alpha:
                     alpha = lossless.unpack(_there(file, Section.ALPHA, index), (*size, 1))
                     samples = np.concatenate([samples, alpha], 2)
@@ -249,6 +251,16 @@ def _levels(steps: Sequence[Step[TileDecoder]], conditions: Conditions, *, check
 def _highest_level(config: CodecConfig, payloads: Sequence[bytes | None]) -> int:
     """Of a tile that has these of its channel groups: in a file that was cut, no level keeps what is missing."""
     return config.level_within(sum(payload is not None for payload in payloads))
+
+
+def _put_patches(pixels: Pixels, payload: bytes) -> None:
+    """Put the patches of a tile in their places, in uint8 [H, W, 3]."""
+    if payload:
+        samples = lossless.unpack(payload, (*pixels.shape[:2], 4))
+        shown = samples[..., 3] == 255
+        if not (shown | (samples[..., 3] == 0)).all():
+            raise PayloadError("a pixel of a patch is there or not, but some have an alpha between")
+        pixels[shown] = samples[shown, :3]
 
 
 def _check_model(model: LoadedModel, file: Container) -> None:

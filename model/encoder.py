@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -11,18 +11,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from model.config import BLOCK, TUNES
-from model.container import lossless
 from model.container.format import Header, extensions_of, pack
 from model.context.conditions import Conditions
 from model.context.offsets import pack_offsets
 from model.entropy.range_coder import Encoder, Sink
 from model.entropy.tables import Ints
-from model.hidden import without_hidden
 from model.loaded import LoadedModel
-from model.lossless_files import is_grey
 from model.options import PLANE_CELL, PLANE_STEPS, REFINEMENTS, EncodeOptions
 from model.profiles.cwic.refinement import REFINED_RDO, Latents, View
 from model.rate_control import positions, resolve_setting
+from model.source import Source
 from model.steps import Step, Work
 from model.tile_cache import Tile, TileCache
 from model.tiling import Box, TileGrid
@@ -33,32 +31,6 @@ from model.types import Check, Pixels
 _MIN_CELLS = 2
 _SEEN_BEYOND = 32  # pixels around a tile that are looked at when it is refined; its codes change few beyond
 _REFINED_AT_ONCE = 8  # tiles: enough for all cores, few enough to keep their latents in memory
-
-
-class Source(NamedTuple):
-    """A picture to be encoded, with what does not depend on the quality.
-
-    Attributes:
-        array: uint8 [H, W, 3] or [H, W, 4], without what alpha hides.
-        grey: whether its three colour channels are equal.
-        alpha: the payloads of its alpha channel, one for each tile; none where it has no alpha.
-    """
-
-    array: Pixels
-    grey: bool
-    alpha: tuple[bytes, ...] = ()
-
-
-def source_of(array: Pixels, *, tile: int) -> Work[Source]:
-    """A picture with its alpha coded, in tiles of that side."""
-    alpha = []
-    if array.shape[2] == 4:
-        grid = TileGrid(array.shape[1], array.shape[0], tile)
-        for index in range(grid.count):
-            yield ()
-            alpha.append(lossless.pack(array[grid.box(index).slices(grid.bounds, 1)][..., 3:]))
-    seen = yield from without_hidden(array, tile=tile)
-    return Source(seen, is_grey(seen), tuple(alpha))
 
 
 class TileEncoder:
@@ -303,7 +275,7 @@ def coded_file(
 ) -> Work[bytes]:
     """The file of a picture at a quality."""
     height, width, _ = source.array.shape
-    tiles = TileEncoder(model, source.array, options, grey=source.grey, cache=cache)
+    tiles = TileEncoder(model, source.coded, options, grey=source.grey, cache=cache)
     setting = tiles.setting
     header = Header(
         width=width,
@@ -316,13 +288,14 @@ def coded_file(
         alpha=bool(source.alpha),
         grey=source.grey,
         plane=setting.offsets is not None,
+        patches=bool(source.patches),
         lowest_level=model.config.lowest_level,
     )
     coded = yield from tiles.encoding()
     order = range(header.grid.count)
     payloads = [tiles.plane(index) for index in order] if header.plane else []
     payloads += [coded[index][0] for index in order]
-    payloads += source.alpha
+    payloads += [*source.alpha, *source.patches]
     groups = max(len(own) for own in coded) - 1
     for group in range(1, groups + 1):
         payloads += [coded[index][group] if group < len(coded[index]) else b"" for index in order]

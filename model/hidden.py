@@ -27,12 +27,12 @@ def without_hidden(array: Pixels, *, tile: int) -> Work[Pixels]:
             hidden = array[own][..., 3] == 0
             if hidden.any():
                 out = array.copy() if out is array else out
-                out[own][hidden, :3] = _continued(array[own], hidden)[hidden]
+                out[own][hidden, :3] = continued(array[own], hidden)[hidden]
     return out
 
 
-def _continued(pixels: Pixels, hidden: NDArray[np.bool_]) -> Pixels:
-    """Colours for those pixels of a tile that are hidden, [H, W, 3], by a pyramid of means of the others."""
+def continued(pixels: Pixels, hidden: NDArray[np.bool_]) -> Pixels:
+    """Colours, [H, W, 3], for the hidden pixels of a tile, [H, W, 3 or 4], by a pyramid of means of the others."""
     height, width = hidden.shape
     seen = np.concatenate((pixels[..., :3], np.ones((height, width, 1), np.uint8)), 2)
     seen[hidden] = 0

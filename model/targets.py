@@ -22,13 +22,13 @@ from torch import Tensor
 
 from model.container.format import QUALITY_STEPS, UNLIMITED, extensions_of, quality_at, unpack
 from model.decoder import decode_picture
-from model.encoder import Source, coded_file, source_of
-from model.encoding import nearly_lossless_file
+from model.encoder import coded_file
+from model.encoding import is_as_close, nearly_lossless_file, patched_source
 from model.entropy.tables import Floats
 from model.errors import TargetError
 from model.images.distortion import check_ssimulacra2, psnr, ssimulacra2
 from model.loaded import LoadedModel
-from model.lossless_files import is_grey, lossless_file
+from model.lossless_files import lossless_file
 from model.options import (
     DEFAULT_EFFORT,
     DEFAULT_QUALITY,
@@ -42,6 +42,7 @@ from model.options import (
 )
 from model.quality_search import Goal, Search, most_bytes, usual_curve
 from model.rate_control import resolve_setting
+from model.source import Source, source_of
 from model.steps import Work, together
 from model.tile_cache import TileCache
 from model.types import NO_METADATA, Pixels
@@ -140,9 +141,9 @@ def encode_to_target(model: LoadedModel, array: Pixels, options: EncodeOptions) 
         yield from _try_ends(tries, trials)
         best = _best(trials, goal)
     if options.lossless is None:
-        near = yield from _near(tries, options, best or _closest(trials, goal))
-        if near is not None:
-            return near
+        better = yield from _better(tries, options, goal, trials)
+        if better is not None:
+            return better
     if best is None:
         raise _out_of_reach(target, (trials[0], trials[QUALITY_STEPS]), pixels=pixels)
     return best.file
@@ -151,10 +152,10 @@ def encode_to_target(model: LoadedModel, array: Pixels, options: EncodeOptions) 
 def _search(model: LoadedModel, tries: Trials, options: EncodeOptions, goal: Goal) -> Work[dict[int, Trial]]:
     """The trials that were made, by their positions on the quality axis."""
     assert options.target is not None
-    array = tries.source.array
+    array = tries.source.coded
     pixels = array.shape[0] * array.shape[1]
     extensions = extensions_of(options.metadata)
-    fixed = sum(map(len, (*tries.source.alpha, *(contents for _, contents in extensions))))
+    fixed = tries.source.fixed + sum(len(contents) for _, contents in extensions)
     curve = usual_curve(options.target.name, pixels=pixels, fixed=fixed + _OVERHEAD)
     if pixels > _SMALL:
         curve = yield from _sampled_curve(model, array, options, Search(goal, curve), fixed=fixed)
@@ -183,23 +184,45 @@ def _try_ends(tries: Trials, trials: dict[int, Trial]) -> Work[None]:
         trials[position] = yield from tries.at(position)
 
 
-def _near(tries: Trials, options: EncodeOptions, found: Trial | None) -> Work[bytes | None]:
-    """A near-lossless file that is as close to the picture as the trial that was found, and not too large."""
-    if found is None:
-        return None
+def _better(
+    tries: Trials, options: EncodeOptions, goal: Goal, trials: Mapping[int, Trial]
+) -> Work[bytes | None]:
+    """A file that is better than the best of the trials, closer at a size, smaller at a quality; None for none.
+
+    One that is nearly lossless, or with patches.
+    """
+    best = _best(trials, goal)
+    found = best or _closest(trials, goal)
     assert options.target is not None
     height, width = tries.source.array.shape[:2]
-    by_size = options.target.name in SIZES
-    limit = most_bytes(options.target, pixels=height * width) + 1 if by_size else len(found.file)
-    return (
-        yield from nearly_lossless_file(tries.model, tries.source, options, coded=found.file, limit=limit)
+    limit = most_bytes(options.target, pixels=height * width) + 1 if goal.at_most else len(found.file)
+    near = None
+    if best is not None or goal.at_most:
+        near = yield from nearly_lossless_file(
+            tries.model, tries.source, options, coded=found.file, limit=limit
+        )
+    patched = yield from patched_source(tries.model, tries.source, options, coded=found.file, limit=limit)
+    if patched is None:
+        return near
+    with_patches = _best(
+        (yield from _search(tries.model, Trials(tries.model, patched, options), options, goal)), goal
     )
+    rival = near or (best.file if best is not None else None)
+    if with_patches is None or rival is None:
+        return near if with_patches is None else with_patches.file
+    if goal.at_most:
+        is_better = yield from is_as_close(tries.model, tries.source, options, with_patches.file, rival)
+    else:
+        is_better = len(with_patches.file) < len(rival)
+    return with_patches.file if is_better else near
 
 
-def _closest(trials: Mapping[int, Trial], goal: Goal) -> Trial | None:
-    """What comes closest to a size that no trial has: the largest one within it, or else the lowest quality."""
+def _closest(trials: Mapping[int, Trial], goal: Goal) -> Trial:
+    """What comes closest to a target that no trial has: the largest one within a size, or else an end of the axis."""
+    if not goal.at_most:
+        return trials[QUALITY_STEPS]
     fitting = [trial for trial in trials.values() if goal.will_do(trial.value)]
-    return max(fitting, key=lambda trial: trial.value, default=trials[0]) if goal.at_most else None
+    return max(fitting, key=lambda trial: trial.value, default=trials[0])
 
 
 def _sampled_curve(
@@ -210,7 +233,7 @@ def _sampled_curve(
     sample, plane, inner = _sample(array, options.plane)
     effort = min(options.effort, DEFAULT_EFFORT)  # more would move the curve, but hardly change its shape
     own = replace(options, plane=plane, metadata=NO_METADATA, effort=effort)
-    tries = Trials(model, Source(sample, is_grey(sample)), own, measured=inner)
+    tries = Trials(model, (yield from source_of(sample, tile=own.tile)), own, measured=inner)
     positions = search.sampled()
     trials = yield from together([tries.at(position) for position in positions])
     area = array.shape[0] * array.shape[1] / (sample.shape[0] * sample.shape[1])

@@ -19,8 +19,8 @@ ORDER = {
     "model": (
         "errors", "types", "cpus", "tiling", "config", "container", "options", "interest", "steps", "protocol",
         "images", "entropy", "context", "profiles", "loaded", "content_plane", "rate_control", "quality_search",
-        "tile_cache", "hidden", "snapping", "lossless_files", "encoder", "decoder", "encoding", "targets", "codec",
-        "checkpoints", "command_line", "cli",
+        "tile_cache", "hidden", "snapping", "lossless_files", "source", "patches", "encoder", "decoder", "encoding",
+        "targets", "codec", "checkpoints", "command_line", "cli",
     ),
     "model.command_line": ("files", "encoding", "codecs", "outcomes", "inspection", "batch"),
     "model.container": ("lossless", "reader", "header", "directory", "format"),

@@ -12,10 +12,10 @@ Format, version 2. Integers are little-endian; a varint is unsigned LEB128 in it
                                   only: a quality plane is coded
         quality         u16       bits 0-10: position on the quality axis, 0..1024, zero where the profile has one
                                   rate for each checkpoint; when lossless, how far samples may be from those of the
-                                  picture that was coded, 0..255; bit 11, of cvpr2018 only: the importance map has a
-                                  level 0, which keeps no channels (otherwise its lowest is 1); bits 12-13, of cwic
-                                  only: tune, 0 psnr, 1 visual; bit 14: extensions follow; bit 15: the number of
-                                  payloads is the usual one
+                                  picture that was coded, 0..255; bit 11, of cvpr2018: the importance map has a level
+                                  0, which keeps no channels (otherwise its lowest is 1), of cwic: there are patches;
+                                  bits 12-13, of cwic only: tune, 0 psnr, 1 visual; bit 14: extensions
+                                  follow; bit 15: the number of payloads is the usual one
         size            varint    width and height in pixels, 1 and above: m^2 + m + x - y, where x is the width less
                                   1, y the height less 1, and m the larger of x and y
         model id        4 bytes   first bytes of the SHA-256 of the checkpoint's weights; absent when lossless
@@ -46,6 +46,8 @@ one payload for each tile. The sections of a coded picture, in this order:
     plane       if flagged: the quality plane, range-coded
     map         importance map, range-coded (`model.entropy.symbols`)
     alpha       if flagged: the alpha channel (`model.container.lossless`)
+    samples     if flagged: patches, RGBA (`model.container.lossless`), of which the pixels of alpha 255 replace the
+                coded ones and all others have alpha 0; empty where a tile has none
     codes k     the codes of channel group k, range-coded, k = 0, 1, ... up to MAX_GROUPS groups
 
 and of a lossless one:

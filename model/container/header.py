@@ -35,7 +35,8 @@ _TILES = tuple(256 << k for k in range(8))
 CODED_TILES = tuple(tile for tile in _TILES if tile <= LARGEST_TILE)
 _ALPHA, _GREY, _PLANE = 1 << 5, 1 << 6, 1 << 7
 _QUALITY_MASK = 0x7FF
-_LEVEL_ZERO, _TUNE_SHIFT, _EXTENDED, _USUAL = 1 << 11, 12, 1 << 14, 1 << 15
+_LEVEL_ZERO = _PATCHES = 1 << 11  # of profile cvpr2018, and of cwic
+_TUNE_SHIFT, _EXTENDED, _USUAL = 12, 1 << 14, 1 << 15
 _USUAL_GROUPS = 6
 _MOST_TOLERANCE = 255
 _MODEL_ID_SIZE = 4
@@ -81,6 +82,7 @@ class Header:
         alpha: whether the picture has alpha.
         grey: whether the three colour channels are equal.
         plane: whether a quality plane is coded.
+        patches: whether some blocks of a coded picture are kept without loss.
         lowest_level: of the importance map, 0 or 1.
     """
 
@@ -95,6 +97,7 @@ class Header:
     alpha: bool = False
     grey: bool = False
     plane: bool = False
+    patches: bool = False
     lowest_level: int = 1
 
     @cached_property
@@ -122,7 +125,12 @@ class Header:
 
     @property
     def _before_codes(self) -> tuple[Slot, ...]:
-        flagged = {Section.PLANE: self.plane, Section.MAP: True, Section.ALPHA: self.alpha}
+        flagged = {
+            Section.PLANE: self.plane,
+            Section.MAP: True,
+            Section.ALPHA: self.alpha,
+            Section.SAMPLES: self.patches,
+        }
         return tuple(Slot(section) for section, present in flagged.items() if present)
 
     @property
@@ -151,7 +159,7 @@ def write_header(header: Header, count: int, *, extended: bool) -> bytes:
     kind = _PROFILES.index(header.profile) | _TILES.index(header.tile) << 2
     kind |= _ALPHA * header.alpha | _GREY * header.grey | _PLANE * header.plane
     quality = header.tolerance if header.lossless else header.quality
-    quality |= _LEVEL_ZERO * (header.lowest_level == 0)
+    quality |= _LEVEL_ZERO * (header.lowest_level == 0) | _PATCHES * header.patches
     quality |= TUNES.index(header.tune) << _TUNE_SHIFT | _EXTENDED * extended
     usual = count == header.usual
     start = MAGIC + bytes([VERSION, kind]) + (quality | _USUAL * usual).to_bytes(2, "little")
@@ -190,7 +198,8 @@ def read_header(reader: Reader, *, limits: Limits) -> tuple[Header, int, bool]:
         alpha=bool(kind & _ALPHA),
         grey=bool(kind & _GREY),
         plane=bool(kind & _PLANE),
-        lowest_level=0 if quality & _LEVEL_ZERO else 1,
+        patches=profile == "cwic" and bool(quality & _PATCHES),
+        lowest_level=0 if profile != "cwic" and quality & _LEVEL_ZERO else 1,
     )
     for contradiction in _contradictions(header):
         raise HeaderError(contradiction)
@@ -244,6 +253,8 @@ def _contradictions(header: Header) -> Iterator[str]:
         yield f"tune {header.tune} in a file of profile {header.profile}, which has none"
     if header.plane and header.profile != "cwic":
         yield f"a quality plane in a file of profile {header.profile}, which has none"
+    if header.patches and header.profile != "cwic":
+        yield f"patches in a file of profile {header.profile}"
     if header.lowest_level == 0 and header.profile != "cvpr2018":
         yield f"a level 0 in a file of profile {header.profile}, which has none"
     largest = LARGEST_LOSSLESS_TILE if header.lossless else LARGEST_TILE

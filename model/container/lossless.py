@@ -2,8 +2,9 @@
 
 A payload is the bitstream alone, which starts with its own signature and size: of the 20 bytes that a WebP file has
 before it, the reader makes its own. One channel is coded as three that are equal, which costs nothing. A payload
-that is cut short is refused, but for a last byte of zero; bytes behind its end are not noticed, because decoders do
-not tell where they stopped: the container's lengths and checks are there for both.
+that is cut short by more than a few bytes is refused as a rule: decoders take what is missing for zeros, and 64 bits
+of these may be all that they still need. Bytes behind its end are not noticed, because decoders do not tell where
+they stopped. The container's lengths and checks are there for both.
 """
 
 import math

@@ -2,12 +2,16 @@
 
 import math
 from io import BytesIO
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from model.errors import ParameterError
 from model.types import Pixels
+
+Number = TypeVar("Number", np.int32, np.float32)
 
 _STRIP = 1 << 20  # samples whose errors are summed at once
 _BLOCK = 8  # pixels, a side
@@ -28,19 +32,21 @@ def psnr(one: Pixels, other: Pixels) -> float:
 def coarse_psnr(one: Pixels, other: Pixels) -> float:
     """As `psnr`, of the means of blocks of 8x8 pixels of two pictures, [H, W, C]."""
     assert one.shape == other.shape, f"pictures of one shape, got {one.shape} and {other.shape}"
-    height, width = one.shape[:2]
     rows = _BLOCK * max(1, _STRIP // max(1, _BLOCK * one[0].size))
-    lefts = np.arange(0, width, _BLOCK)
-    columns = np.minimum(lefts + _BLOCK, width) - lefts
-    squares = 0.0
-    for top in range(0, height, rows):
+    squares, blocks = 0.0, 0
+    for top in range(0, len(one), rows):
         errors = one[top : top + rows].astype(np.int32) - other[top : top + rows]
-        tops = np.arange(0, len(errors), _BLOCK)
-        sums = np.add.reduceat(np.add.reduceat(errors, tops), lefts, axis=1)
-        pixels = np.outer(np.minimum(tops + _BLOCK, len(errors)) - tops, columns)
-        squares += float(np.square(sums / pixels[..., None]).sum())
-    blocks = -(-height // _BLOCK) * len(lefts) * one.shape[2]
+        pixels = block_sums(np.ones((*errors.shape[:2], 1), np.int32), _BLOCK)
+        means = block_sums(errors, _BLOCK) / pixels
+        squares += float(np.square(means).sum())
+        blocks += means.size
     return 10 * math.log10(255**2 * blocks / squares) if squares else math.inf
+
+
+def block_sums(values: NDArray[Number], side: int) -> NDArray[Number]:
+    """The sums of values [H, W, ...] in blocks of side by side pixels, [ceil(H / side), ceil(W / side), ...]."""
+    rows, columns = (np.arange(0, length, side) for length in values.shape[:2])
+    return np.add.reduceat(np.add.reduceat(values, rows), columns, axis=1)
 
 
 def ssimulacra2(one: Pixels, other: Pixels) -> float:

@@ -51,6 +51,7 @@ def headers(draw: st.DrawFn, *, profiles: Sequence[str] = ("lossless", "cwic", "
         alpha=alpha,
         grey=draw(st.booleans()),
         plane=cwic and draw(st.booleans()),
+        patches=cwic and draw(st.booleans()),
         lowest_level=draw(st.integers(0, 1)) if profile == "cvpr2018" else 1,
     )
 

@@ -31,6 +31,7 @@ SMALL = [
     File(TWO_TILES, (b"p", b"q", b"maps", b"", b"alpha", b"a", b"zero", b"0", b"one"), ()),
     File(replace(HEADER, profile="cvpr2018", quality=0, lowest_level=0), (b"m", b"", b"c"), ()),
     File(replace(HEADER, profile="lossless", quality=0, model_id=b""), (b"samples",), ((128, b"x"),)),
+    File(replace(HEADER, patches=True), (b"map", b"patches", b"codes"), ()),
 ]
 
 
@@ -52,7 +53,12 @@ def test_unpack_returns_what_was_packed(file: File) -> None:
 def test_each_payload_is_found_by_its_section_tile_and_group(file: File) -> None:
     container = unpack(file.data, limits=LIMITS)
     header, tiles = file.header, range(file.header.grid.count)
-    before = [(Section.PLANE, header.plane), (Section.MAP, True), (Section.ALPHA, header.alpha)]
+    before = [
+        (Section.PLANE, header.plane),
+        (Section.MAP, True),
+        (Section.ALPHA, header.alpha),
+        (Section.SAMPLES, header.patches),
+    ]
     order = [(section, 0) for section, present in before if present] + [(Section.CODES, k) for k in range(32)]
     if header.lossless:
         order = [(Section.SAMPLES, 0)]
@@ -75,6 +81,7 @@ def test_files_are_written_as_they_are_specified() -> None:
     assert SMALL[4].data == forge(
         kind=0b01000, quality=3 << 14, model_id=b"", payloads=[b"samples"], extensions=[(128, b"x")]
     )
+    assert SMALL[5].data == forge(quality=512 | 1 << 11, payloads=SMALL[5].payloads)
 
 
 @given(files(), st.data())
@@ -255,6 +262,11 @@ def test_inspect_sums_sections_over_tiles() -> None:
     assert (info.channels, info.tune, info.grey, info.plane, info.tiles) == (4, "visual", True, True, 2)
     expected = [("plane", 2), ("map", 4), ("alpha", 6), ("codes0", 5), ("codes1", 3)]
     assert [(s.name, s.length) for s in info.sections] == expected
+
+
+def test_inspect_reports_patches_as_samples() -> None:
+    sections = inspect(SMALL[5].data).sections
+    assert [(s.name, s.length) for s in sections] == [("map", 3), ("samples", 7), ("codes0", 5)]
 
 
 def test_inspect_reads_a_file_that_was_cut() -> None:

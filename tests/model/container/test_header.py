@@ -44,6 +44,7 @@ def test_the_forged_files_of_these_tests_are_right_where_nothing_is_wrong() -> N
         (7, {"quality": USUAL | 512}),
         (7, PAPER | {"quality": USUAL}),
         (8, {"quality": USUAL | 512, "kind": 0b0010_1001}),
+        (8, {"quality": USUAL | 1 << 11 | 512}),
         (9, {"quality": USUAL | 512, "kind": 0b1010_1001}),
         (18, {"quality": USUAL | 512, "kind": 0b1010_0001}),
         (1, LOSSLESS),
@@ -76,7 +77,8 @@ def test_the_usual_number_of_payloads_is_not_said(usual: int, values: dict[str, 
         ("tune visual in a file of profile lossless", LOSSLESS | {"quality": 1 << 12}),
         ("a quality plane in a file of profile lossless", LOSSLESS | {"kind": 0b1000_1000}),
         ("a level 0 in a file of profile lossless", LOSSLESS | {"quality": 1 << 11}),
-        ("a level 0 in a file of profile cwic", {"quality": 1 << 11}),
+        ("34 payloads where 33 can be", {"quality": 512, "kind": 0b01001, "payloads": [b""] * 34}),
+        ("35 payloads where 34 can be", {"quality": 1 << 11 | 512, "payloads": [b""] * 35}),
         ("tiles of 16384 pixels; at most 8192", LOSSLESS | {"kind": 0b11000}),
         ("tiles of 32768 pixels; at most 2048", {"kind": 0b0011_1101}),
         ("tiles of 4096 pixels; at most 2048", {"kind": 0b0001_0001}),
@@ -98,6 +100,7 @@ def test_fields_out_of_range_are_refused_under_a_right_checksum(match: str, valu
     [
         (2, {}),
         (3, {"kind": 0b0010_1001}),
+        (3, {"quality": 1 << 11 | 512}),
         (4, {"kind": 0b1010_1001}),
         (8, {"kind": 0b1010_0001, "width": 257}),
         (1, LOSSLESS),
@@ -106,7 +109,7 @@ def test_fields_out_of_range_are_refused_under_a_right_checksum(match: str, valu
 )
 def test_files_that_end_before_the_first_group_are_refused(needed: int, values: dict[str, Any]) -> None:
     unpack(forge(**values | {"payloads": [b"x"] * needed}), limits=LIMITS)
-    said = values | {"quality": 0}
+    said = values | {"quality": values.get("quality", 0) & 1 << 11}
     for count in range(needed):
         with pytest.raises(SectionError, match=f"{count} payloads where {needed} are needed"):
             unpack(forge(**said | {"payloads": [b"x"] * count}), limits=LIMITS, allow_truncated=True)
