@@ -17,6 +17,7 @@ Words, as this package uses them:
     quality plane   the quality at each place, told for 64 x 64 pixels; it conditions networks and context models
     roi             a region of interest: pixels whose errors weigh more or less; together they make a quality plane
     tune            what a file is made to be good at, squared error or looks; it conditions them likewise
+    patches         blocks of a coded picture that are kept without loss instead, as letters on a flat ground are
     group, pass     channels that are coded together; positions of a group that are coded at once
     Haar level      through which the first group is coded: averages of 2 x 2 latents, then their details
     tile            pixels, 1024 x 1024 by default, that are coded on their own

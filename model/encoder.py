@@ -153,15 +153,15 @@ class TileEncoder:
 
     def _features(self, tile: int | None, window: Box, *, narrow: int) -> tuple[Tensor, ...]:
         """Of a window, which lacks so many columns of the map; those of a tile's window are kept."""
-        cache = None if tile is None else self.cache
-        if cache is not None and tile in cache.features:
-            return cache.features[tile]
+        kept = None if tile is None or self.cache is None else self.cache.features
+        if kept is not None and tile in kept:
+            return kept[tile]
         x = self._samples(window)
         if narrow:
             x = functional.pad(x, (0, narrow * self.model.config.map_stride, 0, 0), mode="replicate")
         features = self.model.transforms.features(x)
-        if cache is not None and tile is not None and self.is_kept(tile):
-            cache.features[tile] = features
+        if kept is not None and tile is not None and self.is_kept(tile):
+            kept[tile] = features
         return features
 
     def _samples(self, window: Box) -> Tensor:

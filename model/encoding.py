@@ -1,10 +1,12 @@
 """Pictures to files: coded, with patches or none, without loss, or nearly so: the smallest that is as close."""
 
+from collections.abc import Mapping
+
 import torch
 
 from model.config import CwicConfig
 from model.container.format import QUALITY_STEPS, UNLIMITED, unpack
-from model.decoder import decode_picture
+from model.decoder import NOTHING_KNOWN, decode_picture
 from model.encoder import coded_file
 from model.images.distortion import coarse_psnr, psnr, ssimulacra2
 from model.loaded import LoadedModel
@@ -15,6 +17,7 @@ from model.profiles.cwic.transforms import lambda_at
 from model.snapping import TOLERANCES, has_few_colours, snapped_picture
 from model.source import Source, source_of
 from model.steps import Work
+from model.tile_cache import Tile, TileCache
 from model.types import Pixels
 
 
@@ -29,57 +32,87 @@ def encode_picture(model: LoadedModel, array: Pixels, options: EncodeOptions) ->
         assert file is not None
         return file
     source = yield from source_of(array, tile=options.tile)
-    coded = yield from coded_file(model, source, options)
     if options.lossless is False:
-        return coded
-    smaller = yield from lossless_file(array, options, limit=len(coded))
+        return (yield from coded_file(model, source, options))
+    rival = yield from _rival(model, source, options)
+    best = rival.file
+    smaller = yield from lossless_file(array, options, limit=len(best))
+    patched = yield from patched_source(rival, limit=len(smaller or best))
     if smaller is None:
-        smaller = yield from nearly_lossless_file(model, source, options, coded=coded, limit=len(coded))
-    best = smaller or coded
-    patched = yield from patched_source(model, source, options, coded=coded, limit=len(best))
-    if patched is None:
-        return best
-    file = yield from coded_file(model, patched, options)
-    if len(file) >= len(best):
-        return best
-    as_close = yield from is_as_close(model, source, options, file, coded)
-    return file if as_close else best
+        smaller = yield from nearly_lossless_file(rival, limit=len(best))
+    best = smaller or best
+    if patched is not None:
+        own = yield from _rival(model, patched, options)
+        if len(own.file) < len(best) and (yield from rival.is_met_by(own)):
+            return own.file
+    return best
 
 
-def patched_source(
-    model: LoadedModel, source: Source, options: EncodeOptions, *, coded: bytes, limit: int
-) -> Work[Source | None]:
-    """A source with patches where its coded file costs more; None for none, or where they have `limit` bytes."""
-    config = model.config
-    if not isinstance(config, CwicConfig) or not has_sharp_flat_blocks(source.array):
+class Rival:
+    """A coded file that others are measured by; its picture is made when that is first needed."""
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        source: Source,
+        options: EncodeOptions,
+        file: bytes,
+        *,
+        known: Mapping[int, Tile] = NOTHING_KNOWN,
+    ) -> None:
+        """Take the file of a source, made with these options, and those of its tiles that are known."""
+        self.model = model
+        self.source = source
+        self.options = options
+        self.file = file
+        self._known = known
+        self._closeness: tuple[float, float] | None = None
+
+    def picture(self) -> Work[Pixels]:
+        """What the file shows, uint8 [H, W, 3] or [H, W, 4]."""
+        container = unpack(self.file, limits=UNLIMITED)
+        decoded = yield from decode_picture(self.model, container, DecodeOptions(), known=self._known)
+        yield ()
+        self._closeness = self.closeness_of(decoded)
+        return decoded
+
+    def closeness(self) -> Work[tuple[float, float]]:
+        """Of the file's picture: see `closeness_of`."""
+        if self._closeness is None:
+            yield from self.picture()
+        assert self._closeness is not None
+        return self._closeness
+
+    def closeness_of(self, picture: Pixels) -> tuple[float, float]:
+        """How close a picture is to the source, and its block means: bands in a sky are wrong in these."""
+        one, other = self.source.array[..., :3], picture[..., :3]
+        asked = self.options.target.name if self.options.target else None
+        metric = ssimulacra2 if asked == "target_ssimulacra2" else psnr
+        return metric(one, other), coarse_psnr(one, other)
+
+    def is_met_by(self, other: "Rival") -> Work[bool]:
+        """Whether another file's picture is no farther from the source."""
+        return _as_close((yield from other.closeness()), (yield from self.closeness()))
+
+
+def patched_source(rival: Rival, *, limit: int) -> Work[Source | None]:
+    """The rival's source with patches where its file costs more; None for none, or where they have `limit` bytes."""
+    config = rival.model.config
+    if not isinstance(config, CwicConfig) or not has_sharp_flat_blocks(rival.source.array):
         return None
-    header = unpack(coded, limits=UNLIMITED).header
+    header = unpack(rival.file, limits=UNLIMITED).header
     weight = float(lambda_at(config, torch.tensor(header.quality / QUALITY_STEPS)))
-    decoded = yield from _decoded(model, coded)
-    patched = yield from with_patches(source, decoded, weight=weight, tile=options.tile)
+    decoded = yield from rival.picture()
+    patched = yield from with_patches(rival.source, decoded, weight=weight, tile=rival.options.tile)
     return patched if patched is not None and patched.fixed < limit else None
 
 
-def is_as_close(
-    model: LoadedModel, source: Source, options: EncodeOptions, file: bytes, other: bytes
-) -> Work[bool]:
-    """Whether a file's picture is no farther from the source than another file's."""
-    closeness = []
-    for each in (file, other):
-        decoded = yield from _decoded(model, each)
-        yield ()
-        closeness.append(_closeness(source.array, decoded, options))
-    return _as_close(*closeness)
-
-
-def nearly_lossless_file(
-    model: LoadedModel, source: Source, options: EncodeOptions, *, coded: bytes, limit: int
-) -> Work[bytes | None]:
-    """A file below `limit` bytes that keeps a picture near the source, no farther from it than that of a coded file.
+def nearly_lossless_file(rival: Rival, *, limit: int) -> Work[bytes | None]:
+    """A file below `limit` bytes that keeps a picture near the source, no farther from it than that of the rival.
 
     The smallest one or, where the options ask for a size, the closest; None where there is none.
     """
-    array = source.array
+    array, options = rival.source.array, rival.options
     if not has_few_colours(array):
         return None
     by_size = options.target is not None and options.target.name in SIZES
@@ -88,34 +121,27 @@ def nearly_lossless_file(
     smallest = yield from lossless_file(snapped, options, limit=limit, tolerance=coarsest)
     if smallest is None:
         return None
-    decoded = yield from _decoded(model, coded)
-    yield ()
-    least = _closeness(array, decoded, options)
-    del decoded  # pictures may be large
-    smallest_is_close = _as_close(_closeness(array, snapped, options), least)
+    least = yield from rival.closeness()
+    smallest_is_close = _as_close(rival.closeness_of(snapped), least)
     if smallest_is_close and not by_size:
         return smallest
     for tolerance in finer if by_size else reversed(finer):
         snapped = yield from snapped_picture(array, tolerance)
         yield ()
-        if _as_close(_closeness(array, snapped, options), least):
+        if _as_close(rival.closeness_of(snapped), least):
             file = yield from lossless_file(snapped, options, limit=limit, tolerance=tolerance)
             if file is not None or not by_size:  # a closer one would be larger
                 return file
     return smallest if smallest_is_close else None
 
 
-def _decoded(model: LoadedModel, file: bytes) -> Work[Pixels]:
-    return (yield from decode_picture(model, unpack(file, limits=UNLIMITED), DecodeOptions()))
+def _rival(model: LoadedModel, source: Source, options: EncodeOptions) -> Work[Rival]:
+    """The coded file of a source; its tiles are kept only where its picture may be asked for."""
+    drawn = has_few_colours(source.array) or has_sharp_flat_blocks(source.array)
+    cache = TileCache(features=None) if drawn else None
+    file = yield from coded_file(model, source, options, cache=cache)
+    return Rival(model, source, options, file, known=cache.tiles if cache else NOTHING_KNOWN)
 
 
 def _as_close(closeness: tuple[float, float], least: tuple[float, float]) -> bool:
     return all(own >= other for own, other in zip(closeness, least, strict=True))
-
-
-def _closeness(array: Pixels, other: Pixels, options: EncodeOptions) -> tuple[float, float]:
-    """How close another picture is, and how close its block means are: bands in a sky are wrong in these."""
-    one, other = array[..., :3], other[..., :3]
-    asked = options.target.name if options.target else None
-    metric = ssimulacra2 if asked == "target_ssimulacra2" else psnr
-    return metric(one, other), coarse_psnr(one, other)

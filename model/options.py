@@ -74,8 +74,8 @@ class EncodeOptions:
             0 takes the nearest code everywhere, 1 chooses codes by what they cost too, 2 and 3 improve them for this
             picture; see `model.profiles.cwic.refinement`. Profiles of one rate have no choice.
         lossless: True keeps the picture as it is, with the colours that alpha hides, and goes with none of the above;
-            None does so where that is smaller than the coded picture, or keeps one that is nearly the same, where
-            that is smaller and as close; False never.
+            None does so where that is smaller than the coded picture, or keeps one that is nearly the same, or
+            patches (`model.patches`), where that is smaller and as close; False never.
         metadata: what the file carries for whoever decodes it (`model.images.metadata` reads a picture file's); its
             bytes are part of the file's size.
         tile: side of a coded picture's tiles in pixels, one of `CODED_TILES`: smaller ones make small regions cheap

@@ -23,7 +23,7 @@ from torch import Tensor
 from model.container.format import QUALITY_STEPS, UNLIMITED, extensions_of, quality_at, unpack
 from model.decoder import decode_picture
 from model.encoder import coded_file
-from model.encoding import is_as_close, nearly_lossless_file, patched_source
+from model.encoding import Rival, nearly_lossless_file, patched_source
 from model.entropy.tables import Floats
 from model.errors import TargetError
 from model.images.distortion import check_ssimulacra2, psnr, ssimulacra2
@@ -191,29 +191,26 @@ def _better(
 
     One that is nearly lossless, or with patches.
     """
-    best = _best(trials, goal)
-    found = best or _closest(trials, goal)
     assert options.target is not None
-    height, width = tries.source.array.shape[:2]
-    limit = most_bytes(options.target, pixels=height * width) + 1 if goal.at_most else len(found.file)
+    best = _best(trials, goal)
+    model, source = tries.model, tries.source
+    rival = Rival(model, source, options, (best or _closest(trials, goal)).file)
+    height, width = source.array.shape[:2]
+    limit = most_bytes(options.target, pixels=height * width) + 1 if goal.at_most else len(rival.file)
+    patched = yield from patched_source(rival, limit=limit)
     near = None
     if best is not None or goal.at_most:
-        near = yield from nearly_lossless_file(
-            tries.model, tries.source, options, coded=found.file, limit=limit
-        )
-    patched = yield from patched_source(tries.model, tries.source, options, coded=found.file, limit=limit)
+        near = yield from nearly_lossless_file(rival, limit=limit)
     if patched is None:
         return near
-    with_patches = _best(
-        (yield from _search(tries.model, Trials(tries.model, patched, options), options, goal)), goal
-    )
-    rival = near or (best.file if best is not None else None)
-    if with_patches is None or rival is None:
+    with_patches = _best((yield from _search(model, Trials(model, patched, options), options, goal)), goal)
+    other = near or (best.file if best is not None else None)
+    if with_patches is None or other is None:
         return near if with_patches is None else with_patches.file
+    is_better = len(with_patches.file) < len(other)
     if goal.at_most:
-        is_better = yield from is_as_close(tries.model, tries.source, options, with_patches.file, rival)
-    else:
-        is_better = len(with_patches.file) < len(rival)
+        other_rival = Rival(model, source, options, other)
+        is_better = yield from other_rival.is_met_by(Rival(model, source, options, with_patches.file))
     return with_patches.file if is_better else near
 
 

@@ -31,11 +31,11 @@ class TileCache:
     """What need not be computed again of a picture's first tiles: of a large picture not all are kept.
 
     Attributes:
-        features: of `Transforms.features`; the same for all codings of a picture.
+        features: of `Transforms.features`; the same for all codings of a picture; None where they are not kept.
         tiles: what the coding has made.
     """
 
-    features: dict[int, tuple[Tensor, ...]]
+    features: dict[int, tuple[Tensor, ...]] | None
     tiles: dict[int, Tile] = field(default_factory=dict)
 
     def has_room(self, grid: TileGrid, index: int, *, margin: int) -> bool:

@@ -63,7 +63,7 @@ Payloads of the range coder are its 32-bit words in big-endian order with traili
 
 What a file of one tile of at most 1024 pixels needs besides its payloads, with model, map and six groups: 32 bytes
 where all payloads are below 128 bytes and a side is above 128 pixels, 31 where none is; 46 where payloads are
-below 2 MiB. A plane or alpha adds two to four, an empty payload saves one at least.
+below 2 MiB. A plane, alpha or patches add two to four, an empty payload saves one at least.
 """
 
 from bisect import bisect_right

@@ -132,7 +132,8 @@ class FileQuery(CompressQuery):
             description="The picture comes back bit for bit; goes with neither `quality` nor a target nor `tune` nor "
             "`effort`. "
             "Otherwise a picture is kept so only where that makes the file smaller, or fits the size asked for; and "
-            "nearly so, with colours made equal that are close to each other, where that is smaller and as close."
+            "nearly so, with colours made equal that are close to each other, or in part, letters and lines on flat "
+            "grounds, where that is smaller and as close."
         ),
     ] = False
     roi: Annotated[

@@ -342,4 +342,4 @@ def test_of_a_large_picture_only_the_first_tiles_are_kept(
     part = Counted(tiny_codec.encoding(array, asked), pixels=array.shape[0] * array.shape[1])
     assert (whole.decoded, part.file) == (0, whole.file)
     assert 0 < part.decoded < part.synthesised
-    assert {index for each in caches for index in (*each.features, *each.tiles)} == {0, 1}
+    assert {index for each in caches for index in (*(each.features or ()), *each.tiles)} == {0, 1}
