@@ -2,9 +2,6 @@
 
 from collections.abc import Mapping
 
-import torch
-
-from model.config import CwicConfig
 from model.container.format import QUALITY_STEPS, UNLIMITED, unpack
 from model.decoder import NOTHING_KNOWN, decode_picture
 from model.encoder import coded_file
@@ -13,7 +10,6 @@ from model.loaded import LoadedModel
 from model.lossless_files import lossless_file
 from model.options import SIZES, DecodeOptions, EncodeOptions
 from model.patches import has_sharp_flat_blocks, with_patches
-from model.profiles.cwic.transforms import lambda_at
 from model.snapping import TOLERANCES, has_few_colours, snapped_picture
 from model.source import Source, source_of
 from model.steps import Work
@@ -97,13 +93,14 @@ class Rival:
 
 def patched_source(rival: Rival, *, limit: int) -> Work[Source | None]:
     """The rival's source with patches where its file costs more; None for none, or where they have `limit` bytes."""
-    config = rival.model.config
-    if not isinstance(config, CwicConfig) or not has_sharp_flat_blocks(rival.source.array):
+    source, size = rival.source, len(rival.file)
+    if rival.model.config.fixed_rate or not has_sharp_flat_blocks(source.array):
         return None
-    header = unpack(rival.file, limits=UNLIMITED).header
-    weight = float(lambda_at(config, torch.tensor(header.quality / QUALITY_STEPS)))
+    quality = unpack(rival.file, limits=UNLIMITED).header.quality / QUALITY_STEPS
     decoded = yield from rival.picture()
-    patched = yield from with_patches(rival.source, decoded, weight=weight, tile=rival.options.tile)
+    patched = yield from with_patches(
+        source, decoded, size=size - source.fixed, quality=quality, tile=rival.options.tile
+    )
     return patched if patched is not None and patched.fixed < limit else None
 
 

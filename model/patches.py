@@ -8,13 +8,14 @@ with close colours made equal; below the patches the coded picture goes on smoot
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.container import lossless
 from model.hidden import continued
-from model.images.distortion import block_sums
+from model.images.distortion import block_sums, sum_of_squares
 from model.snapping import Snapping
 from model.source import Source
 from model.steps import Work
@@ -23,10 +24,12 @@ from model.types import Pixels
 
 _BLOCK, _COARSE = 32, 8  # pixels on a side
 
-# What WebP spends on a pixel that is neither its left nor its upper neighbour's equal, and on any other, in bits; and
-# how much coding a block costs, in bits and errors together, for each bit that its squared error is worth. A trial of
-# the whole file follows: the three need only be about right. Measured on drawn screens.
-_FRESH_BITS, _OTHER_BITS, _CODING = 6.0, 0.02, 3.0
+# What WebP spends on a pixel that is neither its left nor its upper neighbour's equal, and on any other, in bits.
+_FRESH_BITS, _OTHER_BITS = 6.0, 0.02
+# The bits of a coded picture lie about where its errors are; and so much are the errors worth for each bit that was
+# spent, at quality 0 and how much less at 1, but at least. A trial of the whole file follows: all these need only be
+# about right. Measured on drawn screens.
+_WORTH, _WORTH_FALLS, _WORTH_LEAST = 1.25, 2.0, 0.5
 _TOLERANCES = (4, 12, 32)  # of 255
 # Patches have values that are so far apart, or all equal: in shades between the two their borders would be seen.
 _SHARP = 48
@@ -57,45 +60,73 @@ def has_sharp_flat_blocks(array: Pixels) -> bool:
     return found >= _SHARE * seen
 
 
-def with_patches(source: Source, decoded: Pixels, *, weight: float, tile: int) -> Work[Source | None]:
+def with_patches(
+    source: Source, decoded: Pixels, *, size: int, quality: float, tile: int
+) -> Work[Source | None]:
     """A source with patches; None where coding everything is cheapest.
 
     Args:
         source: without patches.
         decoded: what coding it makes of it, uint8 [H, W, 3 or 4].
-        weight: of a pixel's squared error, 0..255, in bits.
+        size: of that file, in bytes.
+        quality: of that file, 0 to 1.
         tile: side of the tiles that are coded.
     """
     array = source.array
+    errors = sum_of_squares(array[..., :3], decoded[..., :3]) / 3
+    if not errors:
+        return None
+    costs = _Costs(8 * size / errors, max(_WORTH - _WORTH_FALLS * quality, _WORTH_LEAST))
     grid = TileGrid(array.shape[1], array.shape[0], tile)
     snappings = [Snapping.of(array, tolerance) for tolerance in _TOLERANCES]
     coded, payloads = array.copy(), []
     for index in range(grid.count):
         yield ()
         own = grid.box(index).slices(grid.bounds, 1)
-        patches = _patches(array[own][..., :3], decoded[own][..., :3], snappings, weight=weight)
+        patches = _patches(array[own][..., :3], decoded[own][..., :3], snappings, costs)
         there = patches[..., 3] > 0
         coded[own][there, :3] = continued(array[own], there)[there]
         payloads.append(lossless.pack(patches) if there.any() else b"")
     return replace(source, coded=coded, patches=tuple(payloads)) if any(payloads) else None
 
 
-def _patches(pixels: Pixels, decoded: Pixels, snappings: Sequence[Snapping], *, weight: float) -> Pixels:
+class _Costs(NamedTuple):
+    """What squared errors stand for.
+
+    Attributes:
+        bits: that coding has spent for each.
+        worth: of each, in such bits.
+    """
+
+    bits: float
+    worth: float
+
+    def of_coding(self, errors: _Errors) -> _Errors:
+        """In bits, of blocks with these errors."""
+        return (1 + self.worth) * self.bits * errors
+
+    def of_patches(self, pixels: Pixels, errors: _Errors) -> _Errors:
+        """In bits, of the blocks of pixels, [H, W, 3], with these errors."""
+        bits = np.where(_fresh(pixels), np.float32(_FRESH_BITS), np.float32(_OTHER_BITS))
+        total: _Errors = block_sums(bits, _BLOCK) + self.worth * self.bits * errors
+        return total
+
+
+def _patches(pixels: Pixels, decoded: Pixels, snappings: Sequence[Snapping], costs: _Costs) -> Pixels:
     """The patches of a tile, uint8 [H, W, 4]: alpha is 255 where they are, all is 0 where they are not."""
     found = np.zeros((*pixels.shape[:2], 4), np.uint8)
     errors, coarse_errors = _errors(pixels, decoded)
     sharp = _contrast(pixels) >= _SHARP
-    least = _CODING * weight * errors
+    least = costs.of_coding(errors)
     for snapping in (None, *snappings):
         kept = pixels if snapping is None else snapping(pixels)
         own, own_coarse = _errors(pixels, kept)
-        bits = np.where(_fresh(kept), np.float32(_FRESH_BITS), np.float32(_OTHER_BITS))
-        costs = block_sums(bits, _BLOCK) + weight * own
-        better = (sharp & (costs < least)) | (_contrast(kept) == 0)
+        cost = costs.of_patches(kept, own)
+        better = (sharp & (cost < least)) | (_contrast(kept) == 0)
         better &= (own <= errors) & (own_coarse <= coarse_errors)
         chosen = better.repeat(_BLOCK, 0).repeat(_BLOCK, 1)[: len(pixels), : pixels.shape[1]]
         found[chosen, :3], found[chosen, 3] = kept[chosen], 255
-        least = np.where(better, costs, least)
+        least = np.where(better, cost, least)
     return found
 
 

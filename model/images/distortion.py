@@ -20,13 +20,19 @@ _SMALLEST = 8  # pixels on a side that SSIMULACRA2 is defined for
 
 def psnr(one: Pixels, other: Pixels) -> float:
     """Peak signal-to-noise ratio over all samples of two pictures of one shape, in dB; infinite for equal ones."""
+    squares = sum_of_squares(one, other)
+    return 10 * math.log10(255**2 * one.size / squares) if squares else math.inf
+
+
+def sum_of_squares(one: Pixels, other: Pixels) -> int:
+    """The squared differences of all samples of two pictures of one shape."""
     assert one.shape == other.shape, f"pictures of one shape, got {one.shape} and {other.shape}"
     rows = max(1, _STRIP // max(1, one[0].size))
     squares = 0
     for top in range(0, len(one), rows):
         errors = one[top : top + rows].astype(np.int32) - other[top : top + rows]
         squares += int(np.square(errors).sum(dtype=np.int64))
-    return 10 * math.log10(255**2 * one.size / squares) if squares else math.inf
+    return squares
 
 
 def coarse_psnr(one: Pixels, other: Pixels) -> float:

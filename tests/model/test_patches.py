@@ -42,9 +42,9 @@ def samples(file: bytes) -> int:
     return sum(section.length for section in inspect(file).sections if section.name == "samples")
 
 
-def patched(array: Pixels, decoded: Pixels, *, weight: float = 0.02, tile: int = 256) -> Source | None:
-    source = run(source_of(array, tile=tile))
-    return run(with_patches(source, decoded, weight=weight, tile=tile))
+def patched(array: Pixels, decoded: Pixels, *, size: int = 1000) -> Source | None:
+    source = run(source_of(array, tile=256))
+    return run(with_patches(source, decoded, size=size, quality=0.5, tile=256))
 
 
 @pytest.mark.parametrize("name", SCREENS)
