@@ -8,7 +8,7 @@ from model.encoder import coded_file
 from model.images.distortion import coarse_psnr, psnr, ssimulacra2
 from model.loaded import LoadedModel
 from model.lossless_files import lossless_file
-from model.options import SIZES, DecodeOptions, EncodeOptions
+from model.options import DecodeOptions, EncodeOptions
 from model.patches import has_sharp_flat_blocks, with_patches
 from model.snapping import TOLERANCES, has_few_colours, snapped_picture
 from model.source import Source, source_of
@@ -92,16 +92,23 @@ class Rival:
 
 
 def patched_source(rival: Rival, *, limit: int) -> Work[Source | None]:
-    """The rival's source with patches where its file costs more; None for none, or where they have `limit` bytes."""
+    """The rival's source with patches where its file costs more.
+
+    None where there are none, or where `limit` bytes are not enough for them: at the rival's quality if the options
+    have no size to be reached by a lower one.
+    """
     source, size = rival.source, len(rival.file)
     if rival.model.config.fixed_rate or not has_sharp_flat_blocks(source.array):
         return None
     quality = unpack(rival.file, limits=UNLIMITED).header.quality / QUALITY_STEPS
     decoded = yield from rival.picture()
-    patched = yield from with_patches(
+    found = yield from with_patches(
         source, decoded, size=size - source.fixed, quality=quality, tile=rival.options.tile
     )
-    return patched if patched is not None and patched.fixed < limit else None
+    if found is None:
+        return None
+    patched, expected = found
+    return patched if (patched.fixed if rival.options.by_size else expected) < limit else None
 
 
 def nearly_lossless_file(rival: Rival, *, limit: int) -> Work[bytes | None]:
@@ -112,7 +119,6 @@ def nearly_lossless_file(rival: Rival, *, limit: int) -> Work[bytes | None]:
     array, options = rival.source.array, rival.options
     if not has_few_colours(array):
         return None
-    by_size = options.target is not None and options.target.name in SIZES
     *finer, coarsest = TOLERANCES
     snapped = yield from snapped_picture(array, coarsest)
     smallest = yield from lossless_file(snapped, options, limit=limit, tolerance=coarsest)
@@ -120,14 +126,14 @@ def nearly_lossless_file(rival: Rival, *, limit: int) -> Work[bytes | None]:
         return None
     least = yield from rival.closeness()
     smallest_is_close = _as_close(rival.closeness_of(snapped), least)
-    if smallest_is_close and not by_size:
+    if smallest_is_close and not options.by_size:
         return smallest
-    for tolerance in finer if by_size else reversed(finer):
+    for tolerance in finer if options.by_size else reversed(finer):
         snapped = yield from snapped_picture(array, tolerance)
         yield ()
         if _as_close(rival.closeness_of(snapped), least):
             file = yield from lossless_file(snapped, options, limit=limit, tolerance=tolerance)
-            if file is not None or not by_size:  # a closer one would be larger
+            if file is not None or not options.by_size:  # a closer one would be larger
                 return file
     return smallest if smallest_is_close else None
 

@@ -134,6 +134,11 @@ class EncodeOptions:
             (Target(name, value) for name in TARGETS if (value := getattr(self, name)) is not None), None
         )
 
+    @property
+    def by_size(self) -> bool:
+        """Whether a size is asked for."""
+        return self.target is not None and self.target.name in SIZES
+
     def at_quality(self, quality: float) -> Self:
         """The same with a quality instead of the target."""
         return replace(

@@ -62,8 +62,8 @@ def has_sharp_flat_blocks(array: Pixels) -> bool:
 
 def with_patches(
     source: Source, decoded: Pixels, *, size: int, quality: float, tile: int
-) -> Work[Source | None]:
-    """A source with patches; None where coding everything is cheapest.
+) -> Work[tuple[Source, int] | None]:
+    """A source with patches, and the bytes that its file may have; None where coding everything is cheapest.
 
     Args:
         source: without patches.
@@ -79,15 +79,17 @@ def with_patches(
     costs = _Costs(8 * size / errors, max(_WORTH - _WORTH_FALLS * quality, _WORTH_LEAST))
     grid = TileGrid(array.shape[1], array.shape[0], tile)
     snappings = [Snapping.of(array, tolerance) for tolerance in _TOLERANCES]
-    coded, payloads = array.copy(), []
+    coded, payloads, left = array.copy(), [], 0.0
     for index in range(grid.count):
         yield ()
         own = grid.box(index).slices(grid.bounds, 1)
         patches = _patches(array[own][..., :3], decoded[own][..., :3], snappings, costs)
         there = patches[..., 3] > 0
+        left += sum_of_squares(array[own][~there, :3], decoded[own][~there, :3]) / 3
         coded[own][there, :3] = continued(array[own], there)[there]
         payloads.append(lossless.pack(patches) if there.any() else b"")
-    return replace(source, coded=coded, patches=tuple(payloads)) if any(payloads) else None
+    patched = replace(source, coded=coded, patches=tuple(payloads))
+    return (patched, patched.fixed + round(size * left / errors)) if any(payloads) else None
 
 
 class _Costs(NamedTuple):

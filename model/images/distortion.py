@@ -27,7 +27,7 @@ def psnr(one: Pixels, other: Pixels) -> float:
 def sum_of_squares(one: Pixels, other: Pixels) -> int:
     """The squared differences of all samples of two pictures of one shape."""
     assert one.shape == other.shape, f"pictures of one shape, got {one.shape} and {other.shape}"
-    rows = max(1, _STRIP // max(1, one[0].size))
+    rows = max(1, _STRIP // max(1, one[:1].size))
     squares = 0
     for top in range(0, len(one), rows):
         errors = one[top : top + rows].astype(np.int32) - other[top : top + rows]

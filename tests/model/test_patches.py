@@ -44,7 +44,11 @@ def samples(file: bytes) -> int:
 
 def patched(array: Pixels, decoded: Pixels, *, size: int = 1000) -> Source | None:
     source = run(source_of(array, tile=256))
-    return run(with_patches(source, decoded, size=size, quality=0.5, tile=256))
+    found = run(with_patches(source, decoded, size=size, quality=0.5, tile=256))
+    if found is None:
+        return None
+    assert found[0].fixed <= found[1] <= found[0].fixed + size
+    return found[0]
 
 
 @pytest.mark.parametrize("name", SCREENS)
