@@ -110,7 +110,7 @@ def encode_to_target(model: LoadedModel, array: Pixels, options: EncodeOptions) 
     """A file of a picture, uint8 [H, W, 3] or [H, W, 4], that reaches the target of the options.
 
     One without loss, where the options permit it and it is within the size, or smaller than what reaches a quality;
-    or one nearly without loss, see `nearly_lossless_file`.
+    or one nearly without loss or with patches, see `nearly_lossless_file` and `patched_source`.
 
     Raises:
         TargetError: no quality reaches the target, and no file without loss, or nearly, may be taken.
