@@ -3,7 +3,8 @@
 A picture of a screen has letters and lines on flat grounds, and often photographs and shades among them. The former
 cost the network the most bits and have the largest errors all the same, while lossless coding finds the same few
 colours again and again; for the latter it is the other way round. Each block goes where it costs less, by itself or
-with close colours made equal; below the patches the coded picture goes on smoothly.
+with close colours made equal; below the patches the coded picture goes on smoothly. Layers like these are what
+scanned pages have as mixed raster content (ITU-T T.44, 1999), there with a mask of any shape.
 """
 
 from collections.abc import Sequence
