@@ -141,11 +141,10 @@ def nearly_lossless_file(rival: Rival, *, limit: int) -> Work[bytes | None]:
 
 
 def _rival(model: LoadedModel, source: Source, options: EncodeOptions) -> Work[Rival]:
-    """The coded file of a source; its tiles are kept only where its picture may be asked for."""
-    drawn = has_few_colours(source.array) or has_sharp_flat_blocks(source.array)
-    cache = TileCache(features=None) if drawn else None
+    """The coded file of a source, with its first tiles, so that its picture costs no more than the synthesis."""
+    cache = TileCache(features=None)
     file = yield from coded_file(model, source, options, cache=cache)
-    return Rival(model, source, options, file, known=cache.tiles if cache else NOTHING_KNOWN)
+    return Rival(model, source, options, file, known=cache.tiles)
 
 
 def _as_close(closeness: tuple[float, float], least: tuple[float, float]) -> bool:
