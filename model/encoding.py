@@ -34,16 +34,26 @@ def encode_picture(model: LoadedModel, array: Pixels, options: EncodeOptions) ->
     source = yield from source_of(array, tile=options.tile)
     if options.lossless is False:
         return (yield from coded_file(model, source, options))
+    taken = yield from _smallest(model, source, options.unrefined())
+    if isinstance(taken, bytes):
+        return taken
+    if options.effort == taken.options.effort:
+        return taken.file
+    return (yield from coded_file(model, taken.source, options))
+
+
+def _smallest(model: LoadedModel, source: Source, options: EncodeOptions) -> "Work[Rival | bytes]":
+    """What is to be taken: the picture coded, or coded with patches, or a file without loss, or nearly so."""
     rival = yield from _rival(model, source, options)
-    exact = yield from lossless_file(array, options, limit=len(rival.file))
+    exact = yield from lossless_file(source.array, options, limit=len(rival.file))
     limit = len(rival.file) if exact is None else round(_OF_EXACT * len(exact))
     patched = yield from patched_source(rival, limit=limit)
-    best = exact or (yield from nearly_lossless_file(rival, limit=limit)) or rival.file
+    other = exact or (yield from nearly_lossless_file(rival, limit=limit))
     if patched is not None:
         own = yield from _rival(model, patched, options)
-        if len(own.file) < min(limit, len(best)) and (yield from rival.is_met_by(own)):
-            return own.file
-    return best
+        if len(own.file) < min(limit, len(other or rival.file)) and (yield from rival.is_met_by(own)):
+            return own
+    return other or rival
 
 
 class Rival:

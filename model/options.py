@@ -150,6 +150,10 @@ class EncodeOptions:
             target_ssimulacra2=None,
         )
 
+    def unrefined(self) -> Self:
+        """The same at an effort that refines nothing, at which alternatives are compared."""
+        return replace(self, effort=min(self.effort, DEFAULT_EFFORT))
+
     @property
     def work(self) -> float:
         """How many encodings of a fixed quality, at the default effort, take about as long."""

@@ -1,9 +1,7 @@
 """The search along the quality axis for what a target asks."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Self
 
 import numpy as np
@@ -11,7 +9,7 @@ from numpy.typing import NDArray
 
 from model.container.format import QUALITY_STEPS
 from model.entropy.tables import Floats
-from model.options import SIZES, Target, TargetName
+from model.options import SIZES, Target
 
 _GUIDED = 5  # trials by the estimate; after them the interval is halved instead
 _NEARLY = 2  # trials after which a quality that is passed by a little more than it may be will do; see `Goal.nearly`
@@ -20,17 +18,6 @@ _AXIS = np.arange(QUALITY_STEPS + 1, dtype=np.float64)
 _SAMPLED = QUALITY_STEPS // 8  # positions to both sides of the first guess
 # Of the slope between two trials, what lasts beyond them: part of it are the steps in which small files grow.
 _LASTING = 0.8
-# Of photographs with the default checkpoint, by powers of the quality, 0 to 1: a first guess, which may be far off.
-# Sizes as the logarithm of bits per pixel.
-_SIZE = (-2.9, 4.7, -1.0)
-_USUAL: Mapping[TargetName, tuple[float, ...]] = MappingProxyType(
-    {
-        "target_bytes": _SIZE,
-        "target_bpp": _SIZE,
-        "target_psnr": (26.5, 15.0, 4.0),
-        "target_ssimulacra2": (10.0, 140.0, -60.0),
-    }
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +65,6 @@ def most_bytes(target: Target, *, pixels: int) -> int:
     """The size that a file may have at most, for targets of sizes."""
     size = target.value if target.name == "target_bytes" else target.value * pixels / 8
     return math.floor(min(size, _ENDLESS))
-
-
-def usual_curve(name: TargetName, *, pixels: int, fixed: int) -> Floats:
-    """The values of an ordinary picture at all positions; of its file so many bytes do not depend on the quality."""
-    curve: Floats = np.polynomial.Polynomial(_USUAL[name])(_AXIS / QUALITY_STEPS)
-    return np.log(fixed + pixels / 8 * np.exp(curve)) if name in SIZES else curve
 
 
 class Search:

@@ -18,9 +18,9 @@ PACKAGES = {"model": {"model"}, "service": {"model", "service"}, "training": {"m
 ORDER = {
     "model": (
         "errors", "types", "cpus", "tiling", "config", "container", "options", "interest", "steps", "protocol",
-        "images", "entropy", "context", "profiles", "loaded", "content_plane", "rate_control", "quality_search",
-        "tile_cache", "hidden", "snapping", "lossless_files", "source", "patches", "encoder", "decoder", "encoding",
-        "targets", "codec", "checkpoints", "command_line", "cli",
+        "images", "entropy", "context", "profiles", "loaded", "content_plane", "water_filling", "rate_control",
+        "quality_search", "tile_cache", "hidden", "snapping", "lossless_files", "source", "patches", "encoder",
+        "decoder", "encoding", "trials", "sample", "targets", "codec", "checkpoints", "command_line", "cli",
     ),
     "model.command_line": ("files", "encoding", "codecs", "outcomes", "inspection", "batch"),
     "model.container": ("lossless", "reader", "header", "directory", "format"),

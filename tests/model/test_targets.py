@@ -18,17 +18,18 @@ from model.cli import main
 from model.codec import Codec
 from model.container.format import inspect, quality_at
 from model.decoder import DecodeTile, SynthesiseTile
-from model.encoder import EncodeTile
+from model.encoder import EncodeTile, RefineTile
 from model.errors import ParameterError, TargetError
 from model.hidden import without_hidden
 from model.images.distortion import psnr, ssimulacra2
 from model.images.writing import write_image
-from model.options import TARGETS, EncodeOptions
+from model.options import REFINEMENTS, TARGETS, EncodeOptions
 from model.steps import Step, Work, run
 from model.tile_cache import TileCache
 from model.types import Metadata, Pixels
 from tests.conftest import picture
 from tests.photo import photo_jpeg, pixels_of
+from training.data.screens import screen
 from training.data.synthetic import synthetic_picture
 
 SIZES = ((1, 1), (9, 40), (64, 64), (150, 170), (300, 270))  # the last of four tiles
@@ -249,7 +250,7 @@ class Counted:
 
     def __init__(self, work: Work[bytes], *, pixels: int) -> None:
         self._pixels = pixels
-        self.encoded = self.decoded = self.synthesised = 0.0
+        self.encoded = self.decoded = self.synthesised = self.refined = 0.0
         self.file = run(self._watched(work))
 
     def _watched(self, work: Work[bytes]) -> Work[bytes]:
@@ -263,6 +264,7 @@ class Counted:
             self.encoded += self._share(steps, EncodeTile)
             self.decoded += self._share(steps, DecodeTile)
             self.synthesised += self._share(steps, SynthesiseTile)
+            self.refined += self._share(steps, RefineTile)
             results = yield steps
 
     def _share(self, steps: Sequence[Step[Any]], kind: type[Step[Any]]) -> float:
@@ -292,6 +294,26 @@ def test_a_target_costs_few_encodings(codec: Codec, name: str) -> None:
     assert max(sizes) < 4.5
     assert max(psnrs) < 5.5
     assert sum(sizes + psnrs) / 6 < 4
+
+
+def test_an_effort_is_spent_on_what_was_found_without_it(codec: Codec) -> None:
+    """At most two refined files for a target; and where one with patches is taken, only this one is refined."""
+    photo = drawn_or_taken("photo")
+    page = np.ascontiguousarray(screen("website")[160:448, 400:752])
+    size = len(codec.encode(photo, EncodeOptions(quality=50, lossless=False)))
+    cases = (
+        (photo, EncodeOptions(target_bytes=size, effort=2), 2),
+        (photo, EncodeOptions(target_psnr=33.0, effort=2), 3),
+        (page, EncodeOptions(target_bytes=9000, effort=2), 2),
+        (page, EncodeOptions(quality=50, effort=2), 1),
+    )
+    for array, options, most in cases:
+        counted = Counted(codec.encoding(array, options), pixels=array.shape[0] * array.shape[1])
+        assert REFINEMENTS[2] <= counted.refined <= most * REFINEMENTS[2]
+        if options.target_bytes is not None:
+            assert 0.97 * options.target_bytes <= len(counted.file) <= options.target_bytes
+    assert any(section.name == "samples" for section in inspect(counted.file).sections)
+    assert len(counted.file) <= len(codec.encode(page, EncodeOptions(quality=50)))
 
 
 def test_a_target_analyses_pixels_once(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,7 +360,7 @@ def test_of_a_large_picture_only_the_first_tiles_are_kept(
         caches.append(TileCache(features))
         return caches[-1]
 
-    monkeypatch.setattr("model.targets.TileCache", cache)
+    monkeypatch.setattr("model.trials.TileCache", cache)
     part = Counted(tiny_codec.encoding(array, asked), pixels=array.shape[0] * array.shape[1])
     assert (whole.decoded, part.file) == (0, whole.file)
     assert 0 < part.decoded < part.synthesised
