@@ -56,6 +56,14 @@ class Plane:
         padded = functional.pad(values.float(), (REACH,) * 4).permute(0, 2, 3, 1)
         return cls(padded.reshape(-1, values.shape[1]).contiguous(), padded.shape[2])
 
+    @classmethod
+    def zeros(cls, shape: tuple[int, int, int], channels: int, *, device: torch.device) -> "Plane":
+        """For batch, rows and columns."""
+        batch, height, width = shape
+        stride = width + 2 * REACH
+        rows = torch.zeros(batch * (height + 2 * REACH) * stride, channels, device=device)
+        return cls(rows, stride)
+
     def gather(self, centres: Tensor, taps: Sequence[Tap]) -> Tensor:
         """The activations at all taps around each centre row, float32 [N, len(taps), C]."""
         offsets = torch.tensor([dy * self.stride + dx for dy, dx in taps], device=centres.device)
@@ -70,6 +78,13 @@ def padded_rows(positions: Tensor, height: int, width: int) -> Tensor:
     return line * (width + 2 * REACH) + column + REACH
 
 
+def conditions_around(planes: Tensor) -> Tensor:
+    """Conditioning planes, [B, N, h, w], at all taps around each position, float32 [B * h * w, len(ALL_TAPS) * N]."""
+    batch, _, height, width = planes.shape
+    centres = padded_rows(torch.arange(batch * height * width, device=planes.device), height, width)
+    return Plane.of(planes).gather(centres, ALL_TAPS).flatten(1)
+
+
 class ExactLinear:
     """A matrix product of integers, exact whatever the order of summation."""
 
@@ -79,9 +94,10 @@ class ExactLinear:
         self._digits = _split(self._weight, largest.double()) if device.type == "cpu" else None
 
     def add_to(self, sums: Tensor, x: Tensor) -> Tensor:
-        """Add the product of integer activations, float32 [M, K], to sums, float64 [M, N], in place."""
+        """Add the product of integer activations, float32 or float64 [M, K], to sums, float64 [M, N], in place."""
         if self._digits is None or not _float32_is_exact():
             return sums.addmm_(x.double(), self._weight)
+        x = x.float()
         base, digits = self._digits
         for power, digit in enumerate(digits):
             sums.add_(x @ digit, alpha=base**power)
@@ -201,7 +217,7 @@ class IntegerGroup:
         step: int,
         centres: Tensor,
         *,
-        conditions: Plane,
+        conditions: Tensor,
         previous: Sequence["CodePlanes"],
         local: "CodePlanes",
         inside: Plane,
@@ -211,14 +227,14 @@ class IntegerGroup:
         Args:
             step: pass that the positions belong to.
             centres: their rows in the planes, int64 [N], one at least.
-            conditions: conditioning planes.
+            conditions: what `conditions_around` has of the positions, [N, K].
             previous: the earlier groups' codes.
             local: this group's codes, zero where not coded yet.
             inside: `inside_plane` of the grid.
         """
         chunks = [
-            self._predict_chunk(step, chunk, conditions, previous, local, inside)
-            for chunk in torch.split(centres, _CHUNK)
+            self._predict_chunk(step, *chunk, previous, local, inside)
+            for chunk in zip(torch.split(centres, _CHUNK), torch.split(conditions, _CHUNK), strict=True)
         ]
         return torch.cat([mean for mean, _ in chunks]), torch.cat([scale for _, scale in chunks])
 
@@ -226,14 +242,14 @@ class IntegerGroup:
         self,
         step: int,
         centres: Tensor,
-        conditions: Plane,
+        conditions: Tensor,
         previous: Sequence["CodePlanes"],
         local: "CodePlanes",
         inside: Plane,
     ) -> tuple[Tensor, Tensor]:
         count, size, taps = len(centres), self.spec.size, self._taps[step]
         sums = self._first_bias.repeat(count, 1)
-        self._conditioning.add_to(sums, conditions.gather(centres, ALL_TAPS).flatten(1))
+        self._conditioning.add_to(sums, conditions)
         for planes, product in zip(previous, self._previous, strict=True):
             product.add_to(sums, planes.features.gather(centres, self._near).flatten(1))
         mean = torch.zeros(count, size, dtype=torch.float64, device=centres.device)
@@ -255,8 +271,8 @@ class IntegerGroup:
         return mean.clamp_(-_MEAN_LIMIT, _MEAN_LIMIT).int(), scale.clamp_(0, SCALES - 1).int()
 
     def _activate(self, sums: Tensor, layer: str) -> Tensor:
-        """The next layer's input, float32; overwrites the sums."""
-        return sums.mul_(self._rescale[layer] * ACTIVATION_ONE).floor_().clamp_(0, HIDDEN_MAX).float()
+        """The next layer's input; overwrites the sums."""
+        return sums.mul_(self._rescale[layer] * ACTIVATION_ONE).floor_().clamp_(0, HIDDEN_MAX)
 
 
 @dataclass(frozen=True, eq=False)
@@ -278,10 +294,7 @@ class CodePlanes:
         cls, shape: tuple[int, int, int], channels: int, *, device: torch.device, gain: int = 1
     ) -> "CodePlanes":
         """For batch, rows and columns."""
-        batch, height, width = shape
-        codes, features = (
-            Plane.of(torch.zeros(batch, n, height, width, device=device)) for n in (channels, 2 * channels)
-        )
+        codes, features = (Plane.zeros(shape, n, device=device) for n in (channels, 2 * channels))
         return cls(codes, features, gain)
 
     def put(self, rows: Tensor, codes: Tensor, saturation: Tensor) -> None:

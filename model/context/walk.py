@@ -10,7 +10,14 @@ import torch
 from torch import Tensor
 
 from model.context.haar import join, split
-from model.context.integer import CodePlanes, IntegerGroup, Plane, inside_plane, padded_rows
+from model.context.integer import (
+    CodePlanes,
+    IntegerGroup,
+    Plane,
+    conditions_around,
+    inside_plane,
+    padded_rows,
+)
 from model.context.passes import REACH, pass_grid
 from model.context.quantise import Alphabet, choose
 from model.entropy.range_coder import Coder
@@ -25,7 +32,7 @@ class Grid:
 
     Attributes:
         shape: tiles, rows, columns.
-        conditions: conditioning planes.
+        conditions: of `conditions_around` each position.
         inside: `inside_plane` of the grid.
         kept: how many channels are kept at each position, int64 [B * rows * columns].
         tunes: of each tile, an index of `TUNES`, int64 [B].
@@ -34,7 +41,7 @@ class Grid:
     """
 
     shape: tuple[int, int, int]
-    conditions: Plane
+    conditions: Tensor
     inside: Plane
     kept: Tensor
     tunes: Tensor
@@ -49,7 +56,7 @@ class Grid:
         batch, _, height, width = planes.shape
         return cls(
             shape=(batch, height, width),
-            conditions=Plane.of(planes),
+            conditions=conditions_around(planes),
             inside=inside_plane(batch, height, width, device=planes.device),
             kept=kept.flatten(),
             tunes=tunes,
@@ -125,7 +132,12 @@ class GroupCoder:
                 continue
             rows = padded_rows(positions, height, width)
             mean, scale = self.predictor.predict(
-                step, rows, conditions=grid.conditions, previous=previous, local=local, inside=grid.inside
+                step,
+                rows,
+                conditions=grid.conditions[positions],
+                previous=previous,
+                local=local,
+                inside=grid.inside,
             )
             tile = positions // (height * width)
             active = torch.arange(spec.size, device=device) + spec.start < grid.kept[positions, None]

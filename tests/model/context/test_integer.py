@@ -15,6 +15,7 @@ from model.context.integer import (
     Plane,
     _float32_is_exact,
     absent_layers,
+    conditions_around,
     first_products,
     inside_plane,
     padded_rows,
@@ -116,7 +117,7 @@ def _compare(
         found_mean, found_scale = integer.predict(
             step,
             padded_rows(positions, 6, 7),
-            conditions=Plane.of(conditions),
+            conditions=conditions_around(conditions)[positions],
             previous=[planes(part, spec.previous_gain) for part in before],
             local=planes(known, spec.gain),
             inside=inside_plane(2, 6, 7, device=CPU),
