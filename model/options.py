@@ -36,6 +36,7 @@ DEFAULT_EFFORT = 1
 MAX_EFFORT = 3
 # Of each effort, the encodings of the default one that take as long: measured by `benchmark --effort`.
 EFFORT_WORK = (1.0, 1.0, 20.0, 150.0)
+_REFINED = 2  # files of a target that are refined, about: the search before has none
 REFINEMENTS = (0, 0, 4, 32)  # rounds of improving the codes
 
 
@@ -157,7 +158,10 @@ class EncodeOptions:
     @property
     def work(self) -> float:
         """How many encodings of a fixed quality, at the default effort, take about as long."""
-        return EFFORT_WORK[self.effort] * (1 if self.target is None else TARGET_WORK[self.target.name])
+        refined = EFFORT_WORK[self.effort]
+        if self.target is None:
+            return refined
+        return TARGET_WORK[self.target.name] + (_REFINED * refined if self.effort > DEFAULT_EFFORT else 0.0)
 
     def _check_targets(self) -> None:
         given = [name for name in ("quality", *TARGETS) if getattr(self, name) is not None]

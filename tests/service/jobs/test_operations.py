@@ -77,12 +77,12 @@ def test_a_mask_takes_room_and_time_and_is_no_part_of_the_picture() -> None:
     )
 
 
-def test_effort_counts_as_the_work_that_it_is_and_multiplies_that_of_a_target() -> None:
+def test_effort_counts_as_the_work_that_it_is_and_twice_beside_the_search_for_a_target() -> None:
     works = [EncodeOptions(effort=effort).work for effort in range(MAX_EFFORT + 1)]
     assert works == list(EFFORT_WORK)
     asked = EncodeOptions(effort=2, target_bytes=900)
     aimed = Compress.of(png(), codec=CODEC, options=asked, limits=Limits())
-    assert aimed.work_pixels == EFFORT_WORK[2] * TARGET_WORK["target_bytes"] * 24 * 16
+    assert aimed.work_pixels == (TARGET_WORK["target_bytes"] + 2 * EFFORT_WORK[2]) * 24 * 16
 
 
 def test_a_map_over_a_files_picture_is_of_another_kind_than_the_map_alone() -> None:
