@@ -57,7 +57,7 @@ ORDER = {
         "metrics", "bd_rate", "pillow_codecs", "compressai_reference", "sheet", "memory", "tiles", "prefixes",
         "targets", "regions", "efforts", "screens", "files", "reuse", "curves", "report", "plot",
     ),
-    "training.recipes": ("base", "klt", "transform_start", "visual", "cwic", "cvpr2018"),
+    "training.recipes": ("base", "klt", "transform_start", "visual", "structure", "cwic", "cvpr2018"),
     "training.run": ("calibrate", "validation", "soap", "optimisers", "precision", "state", "interrupt", "trainer"),
     "training.commands": (
         "arguments", "export", "train", "evaluate", "importance", "crops", "benchmark", "throughput", "progress",

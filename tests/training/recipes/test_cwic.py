@@ -11,7 +11,8 @@ from model.profiles.cwic.network import CwicNetwork
 from tests.conftest import TINY, picture
 from tests.training.training_fakes import run_settings
 from training.config import Stage, TrainConfig
-from training.recipes.cwic import CwicRecipe
+from training.recipes.cwic import CwicRecipe, _with_structure
+from training.recipes.structure import dissimilarity
 from training.recipes.visual import visual_error
 from training.team import Team
 
@@ -86,6 +87,20 @@ def test_a_cut_files_distortion_counts_as_much_as_its_rate(tmp_path: Path) -> No
         output = network(x, drawn[:, :2], groups=torch.ones(1))
     rate = output.code_bpp + output.map_bpp
     assert float(outcome.loss) == pytest.approx(float(0.05 * 2 * rate / TINY.lambda_max**0.5), rel=1e-4)
+
+
+def test_a_share_of_the_visual_tunes_distortion_is_structural_and_worth_what_it_stands_for() -> None:
+    x = torch.from_numpy(picture(64, 64)).permute(2, 0, 1)[None].float().expand(2, -1, -1, -1) / 255
+    x_hat = (x + 0.02).requires_grad_()
+    own = (x_hat - x).square().mean((1, 2, 3)) * torch.tensor([1.0, 4.0])
+    found = _with_structure(own, x, x_hat, torch.tensor([False, True]))
+    assert torch.allclose(found, own)
+    (plain,) = torch.autograd.grad(own.sum(), x_hat, retain_graph=True)
+    (mixed,) = torch.autograd.grad(found.sum(), x_hat, retain_graph=True)
+    (unlike,) = torch.autograd.grad(dissimilarity(x, x_hat)[1], x_hat)
+    assert torch.equal(mixed[0], plain[0])
+    worth = (own[1] / dissimilarity(x, x_hat)[1]).item()
+    assert torch.allclose(mixed[1], 0.4 * plain[1] + 0.6 * worth * unlike[1], rtol=1e-3, atol=1e-7)
 
 
 def noise(seed: int, *, size: float) -> torch.Tensor:
