@@ -34,7 +34,7 @@ def encode_picture(model: LoadedModel, array: Pixels, options: EncodeOptions) ->
     source = yield from source_of(array, tile=options.tile)
     if options.lossless is False:
         return (yield from coded_file(model, source, options))
-    taken = yield from _smallest(model, source, options.unrefined())
+    taken = yield from _smallest(model, array, source, options.unrefined())
     if isinstance(taken, bytes):
         return taken
     if options.effort == taken.options.effort:
@@ -42,10 +42,12 @@ def encode_picture(model: LoadedModel, array: Pixels, options: EncodeOptions) ->
     return (yield from coded_file(model, taken.source, options))
 
 
-def _smallest(model: LoadedModel, source: Source, options: EncodeOptions) -> "Work[Rival | bytes]":
-    """What is to be taken: the picture coded, or coded with patches, or a file without loss, or nearly so."""
+def _smallest(
+    model: LoadedModel, array: Pixels, source: Source, options: EncodeOptions
+) -> "Work[Rival | bytes]":
+    """What is to be taken of a picture: it coded, or coded with patches, or a file without loss, or nearly so."""
     rival = yield from _rival(model, source, options)
-    exact = yield from lossless_file(source.array, options, limit=len(rival.file))
+    exact = yield from lossless_file(array, options, limit=len(rival.file))
     limit = len(rival.file) if exact is None else round(_OF_EXACT * len(exact))
     patched = yield from patched_source(rival, limit=limit)
     other = exact or (yield from nearly_lossless_file(rival, limit=limit))
