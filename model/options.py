@@ -59,7 +59,8 @@ class EncodeOptions:
     Attributes:
         quality: 1 to 100; None means DEFAULT_QUALITY, or nothing where the checkpoint has one rate.
         target_bytes: instead of a quality, the size of the file: never above it, and at least 97 % of it unless even
-            the qualities next to each other are further apart. A file without loss that fits is taken as it is.
+            the qualities next to each other are further apart. A file without loss that fits is taken as it is, and
+            so is one nearly without, or of the highest quality with patches, that is closer than one of that size.
         target_bpp: the same in bits of the whole file for each pixel of the picture.
         target_psnr: instead of a quality, the PSNR in dB over red, green and blue that the decoded picture has at
             least, and hardly more: by 0.15 dB, but for small files and for what the lowest quality has already.

@@ -103,14 +103,20 @@ def _better(tries: Trials) -> Work[Trials | bytes]:
         return near or tries
     own = Trials(model, patched, options, goal)
     yield from own.search((yield from expected_curve(own)))
+    theirs = own.best
+    if theirs is None and best is not None and goal.at_most and goal.will_do(own.closest.value):
+        theirs = own.closest  # with patches the highest quality is smaller than the size asked for
+    if theirs is None:
+        return near or tries
+    taken = own if own.best is not None else theirs.file
     other = near or (best.file if best is not None else None)
-    if own.best is None or other is None:
-        return near or (tries if own.best is None else own)
-    is_better = len(own.best.file) < len(other)
+    if other is None:
+        return taken
+    is_better = len(theirs.file) < len(other)
     if goal.at_most:
         other_rival = Rival(model, tries.source, options, other)
-        is_better = yield from other_rival.is_met_by(Rival(model, tries.source, options, own.best.file))
-    return own if is_better else near or tries
+        is_better = yield from other_rival.is_met_by(Rival(model, tries.source, options, theirs.file))
+    return taken if is_better else near or tries
 
 
 def _refined(found: Trials, options: EncodeOptions) -> Work[bytes]:

@@ -113,9 +113,9 @@ class Trials:
         """
         if (best := self.best) is not None:
             return best
-        if not self.goal.at_most:
-            return self.made[QUALITY_STEPS]
-        return max(self._fitting, key=lambda trial: trial.value, default=self.made[0])
+        if self.goal.at_most and self._fitting:
+            return max(self._fitting, key=lambda trial: trial.value)
+        return self.made[0 if self.goal.at_most else QUALITY_STEPS]
 
     @property
     def _fitting(self) -> list[Trial]:

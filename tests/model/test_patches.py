@@ -101,6 +101,19 @@ def test_a_size_is_used_for_a_closer_picture(codec: Codec, website: Pixels) -> N
     assert psnr(website, codec.decode(file)) > psnr(website, codec.decode(plain)) + 1
 
 
+def test_a_size_beyond_the_highest_quality_with_patches_takes_it(codec: Codec, website: Pixels) -> None:
+    """Where a picture coded as a whole would fill the size and be farther from the original."""
+    top = codec.encode(website, EncodeOptions(quality=100))
+    size = round(len(top) / 0.96)
+    plain = codec.encode(website, EncodeOptions(target_bytes=size, lossless=False))
+    file = codec.encode(website, EncodeOptions(target_bytes=size))
+    assert samples(top)
+    assert samples(file)
+    assert len(file) <= size
+    assert 0.97 * size <= len(plain) <= size
+    assert psnr(website, codec.decode(file)) > psnr(website, codec.decode(plain))
+
+
 def test_a_quality_is_reached_in_fewer_bytes(codec: Codec, website: Pixels) -> None:
     file = codec.encode(website, EncodeOptions(target_psnr=38.0))
     plain = codec.encode(website, EncodeOptions(target_psnr=38.0, lossless=False))
