@@ -297,7 +297,7 @@ def test_a_target_costs_few_encodings(codec: Codec, name: str) -> None:
 
 
 def test_an_effort_is_spent_on_what_was_found_without_it(codec: Codec) -> None:
-    """At most two refined files for a target; and where one with patches is taken, only this one is refined."""
+    """Two refined files for a size at most, three for a quality; and of patches and none only what is taken."""
     photo = drawn_or_taken("photo")
     page = np.ascontiguousarray(screen("website")[160:448, 400:752])
     size = len(codec.encode(photo, EncodeOptions(quality=50, lossless=False)))
