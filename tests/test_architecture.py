@@ -32,7 +32,7 @@ ORDER = {
         "haar", "passes", "network", "rates", "integer", "conditions", "offsets", "quantise", "walk", "coder",
     ),
     "model.profiles": ("layers", "base", "cwic", "cvpr2018", "registry", "export"),
-    "model.profiles.cwic": ("transforms", "network", "refinement"),
+    "model.profiles.cwic": ("transforms", "network", "visual", "structure", "distortion", "refinement"),
     "model.profiles.cvpr2018": ("operators", "transforms", "network"),
     "service": (
         "client_types", "client", "version", "keys", "settings", "uploads", "healthcheck", "observe", "jobs", "api",
@@ -57,7 +57,7 @@ ORDER = {
         "metrics", "bd_rate", "pillow_codecs", "compressai_reference", "sheet", "memory", "tiles", "prefixes",
         "targets", "regions", "efforts", "screens", "files", "reuse", "curves", "report", "plot",
     ),
-    "training.recipes": ("base", "klt", "transform_start", "visual", "structure", "cwic", "cvpr2018"),
+    "training.recipes": ("base", "klt", "transform_start", "cwic", "cvpr2018"),
     "training.run": ("calibrate", "validation", "soap", "optimisers", "precision", "state", "interrupt", "trainer"),
     "training.commands": (
         "arguments", "export", "train", "evaluate", "importance", "crops", "benchmark", "throughput", "progress",

@@ -11,6 +11,7 @@ from model.codec import Codec
 from model.config import CwicConfig
 from model.encoder import EncodeTile, RefineTile, TileEncoder
 from model.errors import ParameterError
+from model.images.distortion import ssimulacra2
 from model.lossless_files import is_grey
 from model.options import MAX_EFFORT, REFINEMENTS, EncodeOptions
 from model.profiles.cwic.transforms import CwicTransforms, lambda_at
@@ -18,6 +19,8 @@ from model.rate_control import with_plane
 from model.steps import run
 from model.types import Pixels, Roi
 from tests.conftest import picture
+from tests.photo import photo_jpeg, pixels_of
+from training.measure.bd_rate import Curve, bd_rate
 
 ASKED = EncodeOptions(quality=30, tune="psnr", lossless=False)
 
@@ -43,6 +46,20 @@ def test_more_effort_costs_less(codec: Codec) -> None:
     costs = [cost(codec, array, replace(ASKED, effort=effort)) for effort in range(MAX_EFFORT + 1)]
     assert costs == sorted(costs, reverse=True)
     assert costs[2] < 0.99 * costs[1]
+
+
+def test_of_the_tune_visual_effort_is_spent_on_what_is_seen(codec: Codec) -> None:
+    pytest.importorskip("ssimulacra2")
+    array = np.ascontiguousarray(pixels_of(photo_jpeg())[:192, :256])
+
+    def curve(effort: int) -> Curve:
+        asked = [EncodeOptions(quality=q, tune="visual", effort=effort, lossless=False) for q in (10, 25, 40)]
+        files = [codec.encode(array, each) for each in asked]
+        return Curve.of(
+            [len(file) for file in files], [ssimulacra2(array, codec.decode(file)) for file in files]
+        )
+
+    assert bd_rate(curve(2), curve(1)) < -3
 
 
 @pytest.mark.parametrize("effort", [0, 2])

@@ -23,6 +23,7 @@ from pathlib import Path
 import torch
 
 from model.checkpoints import load_codec
+from model.config import Tune
 from model.errors import ParameterError
 from model.options import EncodeOptions
 from model.protocol import PictureCodec
@@ -39,6 +40,7 @@ from training.measure.targets import TargetUse, measure_targets
 from training.measure.tiles import TileUse, measure_tiles
 
 DEFAULT_QUALITY = 50.0  # 0.66 bpp on Kodak, about the published rate of the hyperprior at its quality 5
+_TUNES: tuple[Tune, ...] = ("psnr", "visual")  # whose efforts are measured
 _WEIGHTS = (2.0, 4.0, 8.0, 16.0)  # of regions of interest
 _LARGE = Limits(max_pixels=2**32)  # whatever one wants to measure
 
@@ -141,7 +143,7 @@ def _of_pictures(args: argparse.Namespace, arrays: Sequence[Pixels]) -> str:
     if args.roi:
         return region_table(measure_regions(codec, arrays, quality=args.quality, weights=_WEIGHTS))
     if args.effort:
-        return effort_table(measure_efforts(codec, arrays))
+        return "\n".join(effort_table(measure_efforts(codec, arrays, tune=tune)) for tune in _TUNES)
     subjects = [subject_of(codec, args.quality), _hyperprior(args.device)]
     return speed_table(time_all(subjects, arrays, rounds=args.rounds), arrays, args.rounds, args.device)
 
@@ -281,9 +283,10 @@ def _gain(use: ScreenUse) -> str:
 
 
 def effort_table(rows: Sequence[EffortUse]) -> str:
-    """Markdown: each effort beside the default one."""
+    """Markdown: each effort beside the default one, of one tune."""
+    equal = "SSIMULACRA2" if rows[0].tune == "visual" else "PSNR"
     return _markdown(
-        "| effort | bytes at equal PSNR | of the least picture | time | beside the default |",
+        f"| effort, `{rows[0].tune}` | bytes at equal {equal} | of the least picture | time | beside the default |",
         (
             f"| {row.effort} | {row.bd_rate:+.1f} % | {row.worst:+.1f} % | {row.seconds:.1f} s | {row.ratio:.1f}x |"
             for row in rows

@@ -5,19 +5,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.config import TUNES, CwicConfig
+from model.profiles.cwic.distortion import distortion
 from model.profiles.cwic.network import CwicNetwork
-from model.profiles.cwic.transforms import lambda_at
+from model.profiles.cwic.transforms import at_pixels, lambda_at
 from training.config import Stage, TrainConfig
 from training.data.pool import PicturePool
 from training.recipes.base import AnyNetwork, Outcome, Probe
 from training.recipes.klt import block_samples, principal_components
-from training.recipes.structure import dissimilarity
-from training.recipes.visual import visual_error
 from training.team import Team
 
 _LOSS_SCALE = 0.05  # brings the loss to the order of 1
 _LEAST = 1e-6  # of a distortion that is divided by
-_STRUCTURE = 0.6  # of the distortion of the tune `visual`, what is structural; the rest is `visual_error`
 
 
 class CwicRecipe:
@@ -73,8 +71,6 @@ class CwicRecipe:
         A file that was cut is far from what its lambda asks for: its distortion counts as much as its rate,
         whatever it is, or such samples would drown the others.
 
-        Of the tune `visual` the distortion is partly structural, see `_with_structure`.
-
         An analysis that is trained alone follows the gradients of the codes as they are chosen. The other parts need
         those of no rounding: the bits of a code that stays tell nothing of where its mean should be.
         """
@@ -87,19 +83,16 @@ class CwicRecipe:
             groups=groups[:, 0, 0, 0],
             alone=self.trained(stage) == ("analysis",),
         )
-        difference = (output.x_hat - x) * 255
-        error = difference.square().mean(1, keepdim=True)  # [B, 1, H, W]
-        seen = torch.lerp(error, visual_error(difference, x), tune[:, :, :1, :1])
         weight = lambda_at(self._codec, quality)
-        distortion = (functional.avg_pool2d(seen, self._codec.map_stride) * weight).mean((1, 2, 3))
-        distortion = _with_structure(distortion, x, output.x_hat, tune[:, 0, 0, 0] > 0)
+        visual = tune[:, 0, 0, 0] == TUNES.index("visual")
+        worth = distortion(output.x_hat, x, at_pixels(weight), visual)
         rate = output.code_bpp + output.map_bpp
         cut = groups[:, 0, 0, 0] < len(self._codec.groups)
-        as_rate = rate.detach() * distortion / distortion.detach().clamp_min(_LEAST)
-        total = rate + torch.where(cut, as_rate, distortion)
+        as_rate = rate.detach() * worth / worth.detach().clamp_min(_LEAST)
+        total = rate + torch.where(cut, as_rate, worth)
         loss = (total / weight.mean((1, 2, 3)).sqrt()).mean() * _LOSS_SCALE
         scalars = {
-            "mse": error.mean(),
+            "mse": ((output.x_hat - x) * 255).square().mean(),
             "bpp/codes": output.code_bpp.mean(),
             "bpp/map": output.map_bpp.mean(),
             "mask_mean": output.levels.mean() / self._codec.levels,
@@ -126,19 +119,6 @@ class CwicRecipe:
             "cost": float((bpp + weight * mse) / weight.sqrt()),
         }
         return Probe(scalars, {"x_hat": output.x_hat[0], "importance": levels})
-
-
-def _with_structure(distortion: Tensor, x: Tensor, x_hat: Tensor, visual: Tensor) -> Tensor:
-    """Distortions [B] of which, where `visual`, bool [B], a share is put down to structure.
-
-    That is worth what it stands for, so that lambda means the same, but its gradient goes where structure is lost.
-    """
-    at = torch.nonzero(visual)[:, 0]
-    if not len(at):
-        return distortion
-    unlike, own = dissimilarity(x[at], x_hat[at]), distortion[at]
-    worth = own.detach() / unlike.detach().clamp_min(_LEAST)
-    return distortion.index_put((at,), own + _STRUCTURE * (worth * unlike - own))
 
 
 def random_quality(batch: int, cells: int, *, plane_share: float, generator: torch.Generator) -> Tensor:

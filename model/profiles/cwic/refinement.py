@@ -5,32 +5,33 @@ The analysis transform was trained for all pictures; for a given one there are b
 soften the rounding. Here it stays hard: residuals are chosen as the encoder chooses them, with what each costs, and
 the gradient tells what a code does to everything else, the pixels and the predictions of later codes:
 
-    code c_i = predicted mean + chosen residual,   J = bits + lambda * squared error
+    code c_i = predicted mean + chosen residual,   J = bits + lambda * distortion
     where c_i should be, as far as others see it:  c_i - (dJ / dc_i) / curvature
 
 The squared error is nearly a sum over orthonormal channels, so that its curvature is known for each. The latents move
-a part of the way there, a smaller one in each round, and the residuals are chosen anew. The squared error is that of
-the pixels for both tunes: what `visual` was trained for is easily lowered where the eye does not see it.
+a part of the way there, a smaller one in each round, and the residuals are chosen anew. Of the tune `visual` the
+distortion is the one that it was trained for, structure and all, whose curvature is known less well: its steps are
+smaller.
 """
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from model.config import BLOCK
+from model.config import BLOCK, TUNES
 from model.context.rates import map_bits
 from model.profiles.base import level_plane
+from model.profiles.cwic.distortion import distortion
 from model.profiles.cwic.network import CwicNetwork, as_chosen
-from model.profiles.cwic.transforms import at_codes, distortion_weight, error_weight, lambda_at
+from model.profiles.cwic.transforms import at_codes, at_pixels, distortion_weight, error_weight, lambda_at
 from model.tiling import Box
 from model.types import Check, unchecked
 
-# Chosen on held-out pictures by the bits at equal squared error (training/results/ablations.md).
+# Chosen on held-out pictures, for each tune, by the bits at equal quality (training/results/ablations.md).
 REFINED_RDO = 0.75  # of `CwicConfig.rdo`: what the means of others cost is in the gradient already
-_LATENTS = 0.2  # of the way, in the first round
-_LEVELS = 0.5  # of a level, in the first round
+_LATENTS = {"psnr": 0.2, "visual": 0.12}  # of the way, in the first round
+_LEVELS = {"psnr": 0.5, "visual": 0.25}  # of a level, in the first round
 _BITS = 8.0  # that a level must gain to move as far
 
 
@@ -99,9 +100,9 @@ class Refinement:
         with torch.no_grad():
             curvature = 2 * error_weight(network.transforms.log_gain[tune])[:, None, None]
             aim = codes - to_y / curvature
-            moved = torch.where(mask > 0, own.y.lerp(aim, pace * _LATENTS), own.y)
+            moved = torch.where(mask > 0, own.y.lerp(aim, pace * _LATENTS[TUNES[tune]]), own.y)
             step = (to_levels / _BITS).clamp(-1, 1)
-            levels = (own.levels - pace * _LEVELS * step).clamp(1, network.config.levels)
+            levels = (own.levels - pace * _LEVELS[TUNES[tune]] * step).clamp(1, network.config.levels)
             return _with_tile(latents, Latents(moved, levels), view, stride=stride)
 
     def _cost(
@@ -134,11 +135,10 @@ class Refinement:
         )
         if view.grey:
             x_hat = x_hat.mean(1, keepdim=True).expand(-1, 3, -1, -1)
-        errors = ((x_hat - view.x) * 255).square().mean(1, keepdim=True)
-        worth = lambda_at(config, view.conditions[:, :1]) * functional.avg_pool2d(
-            errors * view.inside, stride
-        )
-        return codes.detach(), bits.sum() + worth.sum() * stride**2
+        weight = at_pixels(lambda_at(config, view.conditions[:, :1])) * view.inside
+        visual = torch.tensor([TUNES[tune] == "visual"], device=y.device)
+        worth = distortion(x_hat, view.x, weight, visual).sum()
+        return codes.detach(), bits.sum() + worth * weight.numel()
 
 
 def _with_tile(latents: Latents, tile: Latents, view: View, *, stride: int) -> Latents:

@@ -234,6 +234,11 @@ def at_codes(planes: Tensor) -> Tensor:
     return functional.interpolate(planes, scale_factor=2, mode="nearest")
 
 
+def at_pixels(planes: Tensor) -> Tensor:
+    """Planes at the map's resolution, [B, N, H/16, W/16], at that of the picture, [B, N, H, W]."""
+    return functional.interpolate(planes, scale_factor=2 * BLOCK, mode="nearest")
+
+
 def _broadcast_at_codes(planes: Tensor) -> Tensor:
     """As `at_codes`, but [B, N, 1, 1], which is constant, stays as it is."""
     return planes if planes.shape[2:] == (1, 1) else at_codes(planes)

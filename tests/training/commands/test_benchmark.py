@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from model.checkpoints import load_codec
 from model.codec import Codec
+from model.config import Tune
 from model.errors import ParameterError
 from model.options import DecodeOptions, EncodeOptions, Target
 from model.types import Pixels
@@ -156,16 +158,21 @@ def test_regions_are_measured_in_files_of_one_size(tiny_codec: Codec) -> None:
     assert last == (f"| 4 | {rows[1].inside:+.2f} dB | {rows[1].least:+.2f} dB | {rows[1].outside:+.2f} dB |")
 
 
-def test_efforts_are_measured_beside_the_default_one(tiny_codec: Codec) -> None:
-    array = scene(64, 64)
+@pytest.mark.parametrize(("tune", "equal"), [("psnr", "PSNR"), ("visual", "SSIMULACRA2")])
+def test_efforts_are_measured_beside_the_default_one(tiny_codec: Codec, tune: Tune, equal: str) -> None:
+    codec, array = tiny_codec, scene(64, 64)
+    if tune == "visual":
+        pytest.importorskip("ssimulacra2")
+        codec = load_codec(device="cpu")  # an untrained one has no SSIMULACRA2 to speak of
     spans = (1.0, 1.0, 2.0, 2.0, 8.0, 8.0, 40.0, 40.0)  # seconds of the four efforts, at two qualities each
     times = itertools.accumulate(x for span in spans for x in (0.0, span))
-    rows = measure_efforts(tiny_codec, [array], qualities=(30.0, 90.0), clock=lambda: next(times))
+    rows = measure_efforts(codec, [array], tune=tune, qualities=(30.0, 90.0), clock=lambda: next(times))
     found = [(row.effort, row.seconds, row.ratio) for row in rows]
     assert found == [(0, 1, 0.5), (1, 2, 1), (2, 8, 4), (3, 40, 20)]
     assert (rows[1].bd_rate, rows[1].worst) == (0, 0)
     assert all(row.bd_rate == row.worst for row in rows)
-    last = effort_table(rows).splitlines()[-1]
+    head, *_, last = effort_table(rows).splitlines()
+    assert head.startswith(f"| effort, `{tune}` | bytes at equal {equal} |")
     assert last == f"| 3 | {rows[3].bd_rate:+.1f} % | {rows[3].worst:+.1f} % | 40.0 s | 20.0x |"
 
 

@@ -11,9 +11,7 @@ from model.profiles.cwic.network import CwicNetwork
 from tests.conftest import TINY, picture
 from tests.training.training_fakes import run_settings
 from training.config import Stage, TrainConfig
-from training.recipes.cwic import CwicRecipe, _with_structure
-from training.recipes.structure import dissimilarity
-from training.recipes.visual import visual_error
+from training.recipes.cwic import CwicRecipe
 from training.team import Team
 
 
@@ -87,49 +85,3 @@ def test_a_cut_files_distortion_counts_as_much_as_its_rate(tmp_path: Path) -> No
         output = network(x, drawn[:, :2], groups=torch.ones(1))
     rate = output.code_bpp + output.map_bpp
     assert float(outcome.loss) == pytest.approx(float(0.05 * 2 * rate / TINY.lambda_max**0.5), rel=1e-4)
-
-
-def test_a_share_of_the_visual_tunes_distortion_is_structural_and_worth_what_it_stands_for() -> None:
-    x = torch.from_numpy(picture(64, 64)).permute(2, 0, 1)[None].float().expand(2, -1, -1, -1) / 255
-    x_hat = (x + 0.02).requires_grad_()
-    own = (x_hat - x).square().mean((1, 2, 3)) * torch.tensor([1.0, 4.0])
-    found = _with_structure(own, x, x_hat, torch.tensor([False, True]))
-    assert torch.allclose(found, own)
-    (plain,) = torch.autograd.grad(own.sum(), x_hat, retain_graph=True)
-    (mixed,) = torch.autograd.grad(found.sum(), x_hat, retain_graph=True)
-    (unlike,) = torch.autograd.grad(dissimilarity(x, x_hat)[1], x_hat)
-    assert torch.equal(mixed[0], plain[0])
-    worth = (own[1] / dissimilarity(x, x_hat)[1]).item()
-    assert torch.allclose(mixed[1], 0.4 * plain[1] + 0.6 * worth * unlike[1], rtol=1e-3, atol=1e-7)
-
-
-def noise(seed: int, *, size: float) -> torch.Tensor:
-    """Grey, of that standard deviation, and with no mean in any cell, [1, 1, 64, 64]."""
-    made = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(seed)) * size
-    return made - torch.nn.functional.avg_pool2d(made, 16).repeat_interleave(16, 2).repeat_interleave(16, 3)
-
-
-def test_grey_noise_counts_its_square_where_nothing_is_masked() -> None:
-    x = (0.5 + noise(0, size=46**0.5) / 255).expand(
-        1, 3, 64, 64
-    )  # of the variance at which the weight is one
-    difference = noise(1, size=3.0).expand(1, 3, 64, 64)
-    assert float(visual_error(difference, x).mean()) == pytest.approx(
-        float(difference.square().mean()), rel=0.1
-    )
-
-
-def test_errors_hide_in_texture_and_in_colour() -> None:
-    flat = torch.full((1, 3, 64, 64), 0.5)
-    texture = (0.5 + noise(0, size=0.2)).expand(1, 3, 64, 64)
-    grey = noise(1, size=3.0).expand(1, 3, 64, 64)
-    blue = grey * torch.tensor([-0.128, -0.128, 1.0]).view(1, 3, 1, 1)  # of no luma
-    assert visual_error(grey, texture).mean() < 0.5 * visual_error(grey, flat).mean()
-    assert visual_error(blue, flat).mean() < 0.5 * visual_error(grey, flat).mean()
-
-
-def test_a_tint_counts_more_than_noise_of_its_size() -> None:
-    flat = torch.full((1, 3, 64, 64), 0.5)
-    tint = torch.tensor([2.0, -2.0, 0.0]).view(1, 3, 1, 1).expand(1, 3, 64, 64)
-    grain = tint * noise(1, size=1.0)
-    assert visual_error(tint, flat).mean() > 3 * visual_error(grain, flat).mean()

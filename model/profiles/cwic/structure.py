@@ -16,27 +16,30 @@ _LUMA = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, from the pict
 _COLOUR = (0.0, 0.0, 0.1, 0.1, 0.1)  # seen less sharply
 _SIGMA, _RADIUS = 1.5, 5  # of the window, in pixels
 _STABLE = 0.0009  # the constant beside variances
-_LEAST = 1e-6  # of what a root is taken of
+_LEAST = 1e-6  # of what a root is taken of, and of a mean weight
 
 
-def dissimilarity(one: Tensor, other: Tensor) -> Tensor:
-    """The weighted sum over scales and colours of 1 - SSIM, 0 for equal pictures, [B].
+def dissimilarity(one: Tensor, other: Tensor, weight: Tensor | None = None) -> Tensor:
+    """The weighted sum over scales and colours of the mean of 1 - SSIM, 0 for equal pictures, [B].
 
     Scales at which a picture is smaller than the window are left out.
 
     Args:
         one: RGB, 0..1, [B, 3, H, W].
         other: of the same shape; what lies outside 0..1 is seen as cut off there.
+        weight: of each pixel in the means, [B, 1, H, W]; equal ones if None.
     """
     with torch.autocast(one.device.type, enabled=False):
         pair = [_linear(each.float()) for each in (one, other)]
         total = one.new_zeros(len(one), dtype=torch.float32)
+        weight = torch.ones_like(one[:, :1]) if weight is None else weight
         for luma, colour in zip(_LUMA, _COLOUR, strict=True):
             if min(pair[0].shape[2:]) <= _RADIUS:
                 break
-            weights = torch.tensor([colour, luma, colour], device=one.device)
-            total = total + (_unlike(*map(xyb, pair)) * weights).sum(1)
-            pair = [functional.avg_pool2d(each, 2) for each in pair]
+            shares = torch.tensor([colour, luma, colour], device=one.device)
+            unlike = (_unlike(*map(xyb, pair)) * weight).mean((2, 3)) / weight.mean((2, 3)).clamp_min(_LEAST)
+            total = total + (unlike * shares).sum(1)
+            *pair, weight = (functional.avg_pool2d(each, 2) for each in (*pair, weight))
     return total
 
 
@@ -54,11 +57,11 @@ def _linear(x: Tensor) -> Tensor:
 
 
 def _unlike(a: Tensor, b: Tensor) -> Tensor:
-    """The mean of 1 - SSIM, 0 where it is negative, of each plane, [B, 3]."""
+    """1 - SSIM, 0 where it is negative, of each plane, [B, 3, H, W]."""
     mean_a, mean_b, aa, bb, ab = _blurred(torch.cat([a, b, a * a, b * b, a * b], 1)).chunk(5, 1)
     covariance = 2 * (ab - mean_a * mean_b) + _STABLE
     variances = (aa - mean_a.square()) + (bb - mean_b.square()) + _STABLE
-    found: Tensor = (1 - (1 - (mean_a - mean_b).square()) * covariance / variances).clamp_min(0).mean((2, 3))
+    found: Tensor = (1 - (1 - (mean_a - mean_b).square()) * covariance / variances).clamp_min(0)
     return found
 
 
