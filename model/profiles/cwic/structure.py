@@ -36,8 +36,9 @@ def dissimilarity(one: Tensor, other: Tensor, weight: Tensor | None = None) -> T
         for luma, colour in zip(_LUMA, _COLOUR, strict=True):
             if min(pair[0].shape[2:]) <= _RADIUS:
                 break
-            shares = torch.tensor([colour, luma, colour], device=one.device)
-            unlike = (_unlike(*map(xyb, pair)) * weight).mean((2, 3)) / weight.mean((2, 3)).clamp_min(_LEAST)
+            shares = torch.tensor([colour, luma, colour] if colour else [luma], device=one.device)
+            planes = [xyb(each) if colour else xyb(each)[:, 1:2] for each in pair]
+            unlike = (_unlike(*planes) * weight).mean((2, 3)) / weight.mean((2, 3)).clamp_min(_LEAST)
             total = total + (unlike * shares).sum(1)
             *pair, weight = (functional.avg_pool2d(each, 2) for each in (*pair, weight))
     return total
@@ -57,10 +58,10 @@ def _linear(x: Tensor) -> Tensor:
 
 
 def _unlike(a: Tensor, b: Tensor) -> Tensor:
-    """1 - SSIM, 0 where it is negative, of each plane, [B, 3, H, W]."""
-    mean_a, mean_b, aa, bb, ab = _blurred(torch.cat([a, b, a * a, b * b, a * b], 1)).chunk(5, 1)
+    """1 - SSIM, 0 where it is negative, of each plane, [B, N, H, W]."""
+    mean_a, mean_b, power, ab = _blurred(torch.cat([a, b, a * a + b * b, a * b], 1)).chunk(4, 1)
     covariance = 2 * (ab - mean_a * mean_b) + _STABLE
-    variances = (aa - mean_a.square()) + (bb - mean_b.square()) + _STABLE
+    variances = power - (mean_a.square() + mean_b.square()) + _STABLE
     found: Tensor = (1 - (1 - (mean_a - mean_b).square()) * covariance / variances).clamp_min(0)
     return found
 
@@ -70,6 +71,7 @@ def _blurred(x: Tensor) -> Tensor:
     window = window / window.sum()
     channels = x.shape[1]
     x = functional.pad(x, (_RADIUS,) * 4, mode="reflect")
+    x = x.contiguous(memory_format=torch.channels_last)  # three times as fast on a CPU
     for shape in ((1, 1, -1, 1), (1, 1, 1, -1)):
         x = functional.conv2d(x, window.view(shape).expand(channels, 1, -1, -1), groups=channels)
     return x
