@@ -6,9 +6,9 @@ from model.options import PLANE_CELL, PLANE_STEPS, Offsets, plane_shape
 from model.types import Pixels
 
 # Chosen on held-out pictures by SSIMULACRA2 (training/results/ablations.md).
-_PER_OCTAVE = 0.08  # of the quality axis, for a factor of two in variance
+_PER_OCTAVE = 0.05  # of the quality axis, for a factor of two in variance
 _CALM = 256.0  # variance below which places are alike
-_STRONG = 1024.0  # variance above which they are: lettering and outlines hide no more than foliage does
+_STRONG = 512.0  # variance above which they are: lettering and outlines hide no more than foliage does
 _LEAST_CELLS = 16
 _VARIANCE_BLOCK = 8
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -18,7 +18,7 @@ def content_offsets(array: Pixels) -> Offsets:
     """A quality plane that follows a picture's content: calm places up, busy ones, which hide errors, down.
 
     Of each cell the mean logarithm of the variance of luma in blocks of 8x8; the offsets are proportional to how far
-    it is from the picture's mean, at most 12 steps. Zero where a picture has so few cells that a plane costs more
+    it is from the picture's mean, at most 5 steps. Zero where a picture has so few cells that a plane costs more
     than it gains.
 
     Args:
