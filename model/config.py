@@ -14,8 +14,8 @@ BLOCK = 8  # pixels between two codes, in each direction
 LEVEL_SCALE = 8  # networks see importance levels from their centre, divided by this
 MAX_GROUPS = 32  # of channels; what the container has room for
 MAX_CHANNELS = 192  # of an 8x8 block of three colours
-TUNES = ("psnr", "visual")  # what a file may be made for; the index is what networks see
 Tune = Literal["psnr", "visual"]
+TUNES: tuple[Tune, ...] = ("psnr", "visual")  # what a file may be made for; the index is what networks see
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 
 from model.checkpoints import load_codec
-from model.config import Tune
+from model.config import TUNES
 from model.errors import ParameterError
 from model.options import EncodeOptions
 from model.protocol import PictureCodec
@@ -40,7 +40,6 @@ from training.measure.targets import TargetUse, measure_targets
 from training.measure.tiles import TileUse, measure_tiles
 
 DEFAULT_QUALITY = 50.0  # 0.66 bpp on Kodak, about the published rate of the hyperprior at its quality 5
-_TUNES: tuple[Tune, ...] = ("psnr", "visual")  # whose efforts are measured
 _WEIGHTS = (2.0, 4.0, 8.0, 16.0)  # of regions of interest
 _LARGE = Limits(max_pixels=2**32)  # whatever one wants to measure
 
@@ -143,7 +142,7 @@ def _of_pictures(args: argparse.Namespace, arrays: Sequence[Pixels]) -> str:
     if args.roi:
         return region_table(measure_regions(codec, arrays, quality=args.quality, weights=_WEIGHTS))
     if args.effort:
-        return "\n".join(effort_table(measure_efforts(codec, arrays, tune=tune)) for tune in _TUNES)
+        return "\n".join(effort_table(measure_efforts(codec, arrays, tune=tune)) for tune in TUNES)
     subjects = [subject_of(codec, args.quality), _hyperprior(args.device)]
     return speed_table(time_all(subjects, arrays, rounds=args.rounds), arrays, args.rounds, args.device)
 
