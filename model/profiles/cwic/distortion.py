@@ -6,7 +6,7 @@ from torch import Tensor
 from model.profiles.cwic.structure import dissimilarity
 from model.profiles.cwic.visual import visual_error
 
-STRUCTURE = 0.8  # of the distortion of the tune `visual`, what is structural; the rest is `visual_error`
+_STRUCTURE = 0.8  # of the distortion of the tune `visual`, what is structural; the rest is `visual_error`
 _LEAST = 1e-6  # of a dissimilarity that is divided by
 
 
@@ -32,4 +32,4 @@ def _seen(x_hat: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     own = (visual_error((x_hat - x) * 255, x) * weight).mean((1, 2, 3))
     unlike = dissimilarity(x, x_hat, weight)
     each = own.detach() / unlike.detach().clamp_min(_LEAST)
-    return own + STRUCTURE * (each * unlike - own)
+    return own + _STRUCTURE * (each * unlike - own)

@@ -135,10 +135,10 @@ class Refinement:
         )
         if view.grey:
             x_hat = x_hat.mean(1, keepdim=True).expand(-1, 3, -1, -1)
-        weight = at_pixels(lambda_at(config, view.conditions[:, :1])) * view.inside
+        lambdas = at_pixels(lambda_at(config, view.conditions[:, :1])) * view.inside
         visual = torch.tensor([TUNES[tune] == "visual"], device=y.device)
-        worth = distortion(x_hat, view.x, weight, visual).sum()
-        return codes.detach(), bits.sum() + worth * weight.numel()
+        worth = distortion(x_hat, view.x, lambdas, visual).sum() * lambdas.numel()
+        return codes.detach(), bits.sum() + worth
 
 
 def _with_tile(latents: Latents, tile: Latents, view: View, *, stride: int) -> Latents:
